@@ -1,0 +1,130 @@
+"""The first pages of the shared region (BAR 2): who the device is, and how it is doing.
+
+::
+
+    0x0000  DeviceRegs   written by the device, read by the driver
+    0x1000  DriverRegs   written by the driver, read by the device
+    0x2000  Counters     written by the device, read by the driver
+    0x4000  rings        (devmodel.abi.rings), at the offsets that DeviceRegs names
+    hbm_offset           HBM window, on a 128 MiB boundary; only in models that let the CPU see HBM
+"""
+
+from enum import IntEnum, IntFlag
+
+from devmodel.abi.record import Record, doc, u32, u64
+
+PCI_VENDOR = 0x1AF4
+PCI_DEVICE = 0x1110
+MAGIC = int.from_bytes(b"DEVMODEL", "little")
+ABI_MAJOR = 1
+ABI_MINOR = 0
+
+DEVICE_PAGE = 0x0000
+DRIVER_PAGE = 0x1000
+COUNTER_PAGE = 0x2000
+RING_BASE = 0x4000
+CONTROL_REGION = 1 << 20
+HBM_ALIGN = 128 << 20
+
+# ivshmem's own register (BAR 0): writing peer << 16 | vector rings that peer's doorbell.
+IVSHMEM_DOORBELL = 0x0C
+
+
+class Vector(IntEnum):
+    """MSI-X vectors, device to driver."""
+
+    COMPLETION = 0
+    FAULT = 1
+
+
+VECTORS = 2
+
+
+class Model(IntEnum):
+    """Memory models: how the device's HBM takes part in the kernel's memory management."""
+
+    MIRROR = 0
+    PRIVATE = 1
+    COHERENT = 2
+    NUMA = 3
+    CDM = 4
+
+
+class DeviceState(IntEnum):
+    """What DeviceRegs.state says."""
+
+    ABSENT = 0
+    READY = 1
+    LOST = 2
+
+
+class Feature(IntFlag):
+    """What this device can do beyond the least."""
+
+    HBM = 1
+    HBM_IN_BAR = 2
+    HUGE_LEAVES = 4
+    EVENT_SUPPRESSION = 8
+
+
+class DeviceRegs(Record):
+    """Identification and health, written by the device alone."""
+
+    C_NAME = "devmodel_device_regs"
+
+    magic: u64 = doc("`DEVMODEL` in ASCII; anything else is not this device")
+    abi_major: u32 = doc("differs: refuse")
+    abi_minor: u32 = doc("rises when something was added")
+    layout_hash: u64 = doc("of every layout on both sides; differs: refuse")
+    generation: u64 = doc("rises at every start of the agent")
+    heartbeat: u64 = doc("rises while the agent lives")
+    reset_ack: u64 = doc("the DriverRegs.epoch that the device has reset itself for")
+    state: u32 = doc("DeviceState")
+    peer: u32 = doc("ivshmem peer number to ring")
+    model: u32 = doc("Model that the machine was configured for")
+    page_shift: u32 = doc("log2 of the device's page size in bytes")
+    features: u64 = doc("Feature bits")
+    hbm_size: u64 = doc("bytes of HBM, 0 for none")
+    hbm_offset: u64 = doc("of the HBM window in BAR 2, 0 where the CPU cannot reach HBM")
+    region_size: u64 = doc("bytes of BAR 2")
+    control_offset: u32 = doc("of the control ring in BAR 2")
+    control_entries: u32 = doc("a power of two")
+    copy_offset: u32 = doc("of the copy ring")
+    copy_entries: u32 = doc("a power of two")
+    compute_offset: u32 = doc("of the compute ring")
+    compute_entries: u32 = doc("a power of two")
+    completion_offset: u32 = doc("of the completion ring")
+    completion_entries: u32 = doc("a power of two")
+    fault_offset: u32 = doc("of the fault ring, the fault buffer")
+    fault_entries: u32 = doc("a power of two")
+
+
+class DriverRegs(Record):
+    """Written by the driver alone."""
+
+    C_NAME = "devmodel_driver_regs"
+
+    epoch: u64 = doc("changed by a driver that wants the device reset; see DeviceRegs.reset_ack")
+
+
+class Counters(Record):
+    """What the device counts since its last reset; each only rises."""
+
+    C_NAME = "devmodel_counters"
+
+    tlb_hits: u64 = doc("page translations answered by the TLB")
+    tlb_misses: u64 = doc("page translations that walked the page table")
+    walks_faulted: u64 = doc("walks that ended in a fault")
+    faults: u64 = doc("fault records written")
+    replays: u64 = doc("suspended accesses tried again")
+    invalidates: u64 = doc("invalidate commands acknowledged")
+    tlb_dropped: u64 = doc("TLB entries dropped by invalidates")
+    copy_bytes_to_device: u64 = doc("bytes the copy engine moved from system memory into HBM")
+    copy_bytes_to_system: u64 = doc("bytes the copy engine moved from HBM into system memory")
+    copy_bytes_local: u64 = doc("bytes the copy engine moved within one aperture or filled")
+    remote_bytes_read: u64 = doc("bytes that programs loaded from system memory")
+    remote_bytes_written: u64 = doc("bytes that programs stored to system memory")
+    local_bytes_read: u64 = doc("bytes that programs loaded from HBM")
+    local_bytes_written: u64 = doc("bytes that programs stored to HBM")
+    programs: u64 = doc("device programs that ended, however they ended")
+    errors: u64 = doc("commands refused")
