@@ -26,7 +26,7 @@ def _c_enum(prefix: str, enum: type[IntEnum] | type[IntFlag]) -> list[str]:
 
 def _c_field(field: Field) -> str:
     array = f"[{field.count}]" if field.count > 1 else ""
-    return f"\t{field.ctype} {field.name}{array};\t/* {field.meaning} */"
+    return f"\t/* {field.meaning} */\n\t{field.ctype} {field.name}{array};"
 
 
 def _c_struct(record: type[Record]) -> list[str]:

@@ -85,71 +85,118 @@ enum devmodel_aperture {
  * Identification and health, written by the device alone.
  */
 struct devmodel_device_regs {
-	__u64 magic;	/* `DEVMODEL` in ASCII; anything else is not this device */
-	__u32 abi_major;	/* differs: refuse */
-	__u32 abi_minor;	/* rises when something was added */
-	__u64 layout_hash;	/* of every layout on both sides; differs: refuse */
-	__u64 generation;	/* rises at every start of the agent */
-	__u64 heartbeat;	/* rises while the agent lives */
-	__u64 reset_ack;	/* the DriverRegs.epoch that the device has reset itself for */
-	__u32 state;	/* DeviceState */
-	__u32 peer;	/* ivshmem peer number to ring */
-	__u32 model;	/* Model that the machine was configured for */
-	__u32 page_shift;	/* log2 of the device's page size in bytes */
-	__u64 features;	/* Feature bits */
-	__u64 hbm_size;	/* bytes of HBM, 0 for none */
-	__u64 hbm_offset;	/* of the HBM window in BAR 2, 0 where the CPU cannot reach HBM */
-	__u64 region_size;	/* bytes of BAR 2 */
-	__u32 control_offset;	/* of the control ring in BAR 2 */
-	__u32 control_entries;	/* a power of two */
-	__u32 copy_offset;	/* of the copy ring */
-	__u32 copy_entries;	/* a power of two */
-	__u32 compute_offset;	/* of the compute ring */
-	__u32 compute_entries;	/* a power of two */
-	__u32 completion_offset;	/* of the completion ring */
-	__u32 completion_entries;	/* a power of two */
-	__u32 fault_offset;	/* of the fault ring, the fault buffer */
-	__u32 fault_entries;	/* a power of two */
+	/* `DEVMODEL` in ASCII; anything else is not this device */
+	__u64 magic;
+	/* differs: refuse */
+	__u32 abi_major;
+	/* rises when something was added */
+	__u32 abi_minor;
+	/* of every layout on both sides; differs: refuse */
+	__u64 layout_hash;
+	/* rises at every start of the agent */
+	__u64 generation;
+	/* rises while the agent lives */
+	__u64 heartbeat;
+	/* the DriverRegs.epoch that the device has reset itself for */
+	__u64 reset_ack;
+	/* DeviceState */
+	__u32 state;
+	/* ivshmem peer number to ring */
+	__u32 peer;
+	/* Model that the machine was configured for */
+	__u32 model;
+	/* log2 of the device's page size in bytes */
+	__u32 page_shift;
+	/* Feature bits */
+	__u64 features;
+	/* bytes of HBM, 0 for none */
+	__u64 hbm_size;
+	/* of the HBM window in BAR 2, 0 where the CPU cannot reach HBM */
+	__u64 hbm_offset;
+	/* bytes of BAR 2 */
+	__u64 region_size;
+	/* of the control ring in BAR 2 */
+	__u32 control_offset;
+	/* a power of two */
+	__u32 control_entries;
+	/* of the copy ring */
+	__u32 copy_offset;
+	/* a power of two */
+	__u32 copy_entries;
+	/* of the compute ring */
+	__u32 compute_offset;
+	/* a power of two */
+	__u32 compute_entries;
+	/* of the completion ring */
+	__u32 completion_offset;
+	/* a power of two */
+	__u32 completion_entries;
+	/* of the fault ring, the fault buffer */
+	__u32 fault_offset;
+	/* a power of two */
+	__u32 fault_entries;
 };
 
 /*
  * Written by the driver alone.
  */
 struct devmodel_driver_regs {
-	__u64 epoch;	/* changed by a driver that wants the device reset; see DeviceRegs.reset_ack */
+	/* changed by a driver that wants the device reset; see DeviceRegs.reset_ack */
+	__u64 epoch;
 };
 
 /*
  * What the device counts since its last reset; each only rises.
  */
 struct devmodel_counters {
-	__u64 tlb_hits;	/* page translations answered by the TLB */
-	__u64 tlb_misses;	/* page translations that walked the page table */
-	__u64 walks_faulted;	/* walks that ended in a fault */
-	__u64 faults;	/* fault records written */
-	__u64 replays;	/* suspended accesses tried again */
-	__u64 invalidates;	/* invalidate commands acknowledged */
-	__u64 tlb_dropped;	/* TLB entries dropped by invalidates */
-	__u64 copy_bytes_to_device;	/* bytes the copy engine moved from system memory into HBM */
-	__u64 copy_bytes_to_system;	/* bytes the copy engine moved from HBM into system memory */
-	__u64 copy_bytes_local;	/* bytes the copy engine moved within one aperture or filled */
-	__u64 remote_bytes_read;	/* bytes that programs loaded from system memory */
-	__u64 remote_bytes_written;	/* bytes that programs stored to system memory */
-	__u64 local_bytes_read;	/* bytes that programs loaded from HBM */
-	__u64 local_bytes_written;	/* bytes that programs stored to HBM */
-	__u64 programs;	/* device programs that ended, however they ended */
-	__u64 errors;	/* commands refused */
+	/* page translations answered by the TLB */
+	__u64 tlb_hits;
+	/* page translations that walked the page table */
+	__u64 tlb_misses;
+	/* walks that ended in a fault */
+	__u64 walks_faulted;
+	/* fault records written */
+	__u64 faults;
+	/* suspended accesses tried again */
+	__u64 replays;
+	/* invalidate commands acknowledged */
+	__u64 invalidates;
+	/* TLB entries dropped by invalidates */
+	__u64 tlb_dropped;
+	/* bytes the copy engine moved from system memory into HBM */
+	__u64 copy_bytes_to_device;
+	/* bytes the copy engine moved from HBM into system memory */
+	__u64 copy_bytes_to_system;
+	/* bytes the copy engine moved within one aperture or filled */
+	__u64 copy_bytes_local;
+	/* bytes that programs loaded from system memory */
+	__u64 remote_bytes_read;
+	/* bytes that programs stored to system memory */
+	__u64 remote_bytes_written;
+	/* bytes that programs loaded from HBM */
+	__u64 local_bytes_read;
+	/* bytes that programs stored to HBM */
+	__u64 local_bytes_written;
+	/* device programs that ended, however they ended */
+	__u64 programs;
+	/* commands refused */
+	__u64 errors;
 };
 
 /*
  * The 128 bytes before a ring's entries.
  */
 struct devmodel_ring_header {
-	__u64 produced;	/* messages written so far; producer's */
-	__u64 producer_pad[7];	/* fills the producer's cache line */
-	__u64 consumed;	/* messages taken so far; consumer's */
-	__u64 event;	/* index of the message the consumer wants a doorbell for; consumer's */
-	__u64 consumer_pad[6];	/* fills the consumer's cache line */
+	/* messages written so far; producer's */
+	__u64 produced;
+	/* fills the producer's cache line */
+	__u64 producer_pad[7];
+	/* messages taken so far; consumer's */
+	__u64 consumed;
+	/* index of the message the consumer wants a doorbell for; consumer's */
+	__u64 event;
+	/* fills the consumer's cache line */
+	__u64 consumer_pad[6];
 };
 
 /*
@@ -160,79 +207,122 @@ struct devmodel_ring_header {
  * STOP: the program `cookie` ends with Status.KILLED.
  */
 struct devmodel_control_command {
-	__u32 opcode;	/* ControlOp */
-	__u32 status;	/* Status; written by the device before it moves `consumed` */
-	__u32 ctx;	/* context (PASID) */
-	__u32 reserved;	/* 0 */
-	__u64 root;	/* guest-physical address of the top page-table page */
-	__u64 va;	/* first byte of the range, page aligned */
-	__u64 length;	/* bytes of the range, a multiple of the page size */
-	__u64 seq;	/* fault record number */
-	__u64 cookie;	/* of a launch */
-	__u64 reserved2;	/* 0 */
+	/* ControlOp */
+	__u32 opcode;
+	/* Status; written by the device before it moves `consumed` */
+	__u32 status;
+	/* context (PASID) */
+	__u32 ctx;
+	/* 0 */
+	__u32 reserved;
+	/* guest-physical address of the top page-table page */
+	__u64 root;
+	/* first byte of the range, page aligned */
+	__u64 va;
+	/* bytes of the range, a multiple of the page size */
+	__u64 length;
+	/* fault record number */
+	__u64 seq;
+	/* of a launch */
+	__u64 cookie;
+	/* 0 */
+	__u64 reserved2;
 };
 
 /*
  * One list of frames to copy or fill. Completed on the completion ring by `cookie`.
  */
 struct devmodel_copy_command {
-	__u32 opcode;	/* CopyOp */
-	__u32 count;	/* entries in the list */
-	__u64 cookie;	/* returned in the completion */
-	__u64 list;	/* guest-physical address of `count` CopyEntry, contiguous */
-	__u64 pattern;	/* FILL: the 64-bit value to repeat */
-	__u64 reserved[3];	/* 0 */
-	__u64 reserved2;	/* 0 */
+	/* CopyOp */
+	__u32 opcode;
+	/* entries in the list */
+	__u32 count;
+	/* returned in the completion */
+	__u64 cookie;
+	/* guest-physical address of `count` CopyEntry, contiguous */
+	__u64 list;
+	/* FILL: the 64-bit value to repeat */
+	__u64 pattern;
+	/* 0 */
+	__u64 reserved[3];
+	/* 0 */
+	__u64 reserved2;
 };
 
 /*
  * One piece of a copy list, in guest RAM. Addresses are bus addresses (pagetable.py).
  */
 struct devmodel_copy_entry {
-	__u64 src;	/* bus address to read from; unused by FILL */
-	__u64 dst;	/* bus address to write to */
-	__u32 length;	/* bytes; a multiple of 8 */
-	__u32 status;	/* Status; written by the device before the completion */
+	/* bus address to read from; unused by FILL */
+	__u64 src;
+	/* bus address to write to */
+	__u64 dst;
+	/* bytes; a multiple of 8 */
+	__u32 length;
+	/* Status; written by the device before the completion */
+	__u32 status;
 };
 
 /*
  * Launch of a device program.
  */
 struct devmodel_compute_command {
-	__u64 cookie;	/* returned in the completion and in fault records; unique while it runs */
-	__u32 ctx;	/* context (PASID) whose addresses the program uses */
-	__u32 nargs;	/* how many of `args` are given */
-	char program[32];	/* name, ASCII, filled up with NUL */
-	__u64 args[8];	/* arguments: addresses and numbers */
-	__u64 reserved[2];	/* 0 */
+	/* returned in the completion and in fault records; unique while it runs */
+	__u64 cookie;
+	/* context (PASID) whose addresses the program uses */
+	__u32 ctx;
+	/* how many of `args` are given */
+	__u32 nargs;
+	/* name, ASCII, filled up with NUL */
+	char program[32];
+	/* arguments: addresses and numbers */
+	__u64 args[8];
+	/* 0 */
+	__u64 reserved[2];
 };
 
 /*
  * The end of a copy list or of a program.
  */
 struct devmodel_completion {
-	__u64 cookie;	/* of the command */
-	__u32 engine;	/* Engine */
-	__u32 status;	/* Status */
-	__u64 result[2];	/* COMPUTE: what the program returned. COPY: entries that failed, then 0 */
-	__u64 fault_va;	/* FAULT: the address that could not be resolved */
-	__u32 fault_access;	/* FAULT: Access */
-	__u32 reserved;	/* 0 */
-	__u64 reserved2[2];	/* 0 */
+	/* of the command */
+	__u64 cookie;
+	/* Engine */
+	__u32 engine;
+	/* Status */
+	__u32 status;
+	/* COMPUTE: what the program returned. COPY: entries that failed, then 0 */
+	__u64 result[2];
+	/* FAULT: the address that could not be resolved */
+	__u64 fault_va;
+	/* FAULT: Access */
+	__u32 fault_access;
+	/* 0 */
+	__u32 reserved;
+	/* 0 */
+	__u64 reserved2[2];
 };
 
 /*
  * A replayable fault: an access is suspended until REPLAY or CANCEL.
  */
 struct devmodel_fault_record {
-	__u64 seq;	/* number of this record; rises by one */
-	__u64 cookie;	/* the program that waits */
-	__u64 va;	/* first page that has no translation, page aligned */
-	__u32 ctx;	/* context (PASID) */
-	__u32 access;	/* Access */
-	__u32 npages;	/* pages from `va` that the access needs, at least 1 */
-	__u32 reserved;	/* 0 */
-	__u64 reserved2[3];	/* 0 */
+	/* number of this record; rises by one */
+	__u64 seq;
+	/* the program that waits */
+	__u64 cookie;
+	/* first page that has no translation, page aligned */
+	__u64 va;
+	/* context (PASID) */
+	__u32 ctx;
+	/* Access */
+	__u32 access;
+	/* pages from `va` that the access needs, at least 1 */
+	__u32 npages;
+	/* 0 */
+	__u32 reserved;
+	/* 0 */
+	__u64 reserved2[3];
 };
 
 #ifndef __cplusplus

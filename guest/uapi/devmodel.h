@@ -84,105 +84,168 @@ enum devmodel_place {
  * DEVMODEL_IOC_INFO: what this device is.
  */
 struct devmodel_info {
-	__u32 abi_major;	/* of the driver */
-	__u32 abi_minor;	/* of the driver */
-	__u64 layout_hash;	/* of the driver */
-	__u32 model;	/* Model in use */
-	__u32 page_shift;	/* log2 of the device's page size */
-	__u64 features;	/* Feature bits */
-	__u64 hbm_bytes;	/* HBM in all */
-	__u32 context;	/* this mirror's context (PASID) */
-	__u32 reserved;	/* 0 */
+	/* of the driver */
+	__u32 abi_major;
+	/* of the driver */
+	__u32 abi_minor;
+	/* of the driver */
+	__u64 layout_hash;
+	/* Model in use */
+	__u32 model;
+	/* log2 of the device's page size */
+	__u32 page_shift;
+	/* Feature bits */
+	__u64 features;
+	/* HBM in all */
+	__u64 hbm_bytes;
+	/* this mirror's context (PASID) */
+	__u32 context;
+	/* 0 */
+	__u32 reserved;
 };
 
 /*
  * DEVMODEL_IOC_LAUNCH: start a device program; it runs until DEVMODEL_IOC_WAIT says.
  */
 struct devmodel_launch {
-	char program[32];	/* name, filled up with NUL */
-	__u64 args[8];	/* addresses of this process, and numbers */
-	__u32 nargs;	/* how many of them are given */
-	__u32 flags;	/* 0 */
-	__u64 handle;	/* out: what to wait for */
+	/* name, filled up with NUL */
+	char program[32];
+	/* addresses of this process, and numbers */
+	__u64 args[8];
+	/* how many of them are given */
+	__u32 nargs;
+	/* 0 */
+	__u32 flags;
+	/* out: what to wait for */
+	__u64 handle;
 };
 
 /*
  * DEVMODEL_IOC_WAIT: wait for a launch. ETIME: still running; the handle stays good.
  */
 struct devmodel_wait {
-	__u64 handle;	/* from DEVMODEL_IOC_LAUNCH */
-	__u32 timeout_ms;	/* how long to wait at most */
-	__u32 status;	/* out: Status */
-	__u64 result[2];	/* out: what the program returned */
-	__u64 fault_address;	/* out: with Status.FAULT, the address */
-	__u32 fault_access;	/* out: with Status.FAULT, Access */
-	__u32 reserved;	/* 0 */
+	/* from DEVMODEL_IOC_LAUNCH */
+	__u64 handle;
+	/* how long to wait at most */
+	__u32 timeout_ms;
+	/* out: Status */
+	__u32 status;
+	/* out: what the program returned */
+	__u64 result[2];
+	/* out: with Status.FAULT, the address */
+	__u64 fault_address;
+	/* out: with Status.FAULT, Access */
+	__u32 fault_access;
+	/* 0 */
+	__u32 reserved;
 };
 
 /*
  * DEVMODEL_IOC_MIGRATE: move the pages of a range. Some may stay: see the counts.
  */
 struct devmodel_migrate {
-	__u64 address;	/* first byte, page aligned */
-	__u64 length;	/* bytes, a multiple of the page size */
-	__u32 target;	/* Target */
-	__u32 flags;	/* 0 */
-	__u64 moved;	/* out: pages moved by this call */
-	__u64 already;	/* out: pages that were there before */
-	__u64 failed;	/* out: pages that are not there now */
-	__u64 outcomes;	/* 0, or the address of one __u32 PageOutcome per page */
+	/* first byte, page aligned */
+	__u64 address;
+	/* bytes, a multiple of the page size */
+	__u64 length;
+	/* Target */
+	__u32 target;
+	/* 0 */
+	__u32 flags;
+	/* out: pages moved by this call */
+	__u64 moved;
+	/* out: pages that were there before */
+	__u64 already;
+	/* out: pages that are not there now */
+	__u64 failed;
+	/* 0, or the address of one __u32 PageOutcome per page */
+	__u64 outcomes;
 };
 
 /*
  * DEVMODEL_IOC_ADVISE: placement policy of a range. The latest advice on a page holds.
  */
 struct devmodel_advise {
-	__u64 address;	/* first byte, page aligned */
-	__u64 length;	/* bytes, a multiple of the page size */
-	__u32 policy;	/* Policy */
-	__u32 flags;	/* 0 */
+	/* first byte, page aligned */
+	__u64 address;
+	/* bytes, a multiple of the page size */
+	__u64 length;
+	/* Policy */
+	__u32 policy;
+	/* 0 */
+	__u32 flags;
 };
 
 /*
  * DEVMODEL_IOC_SNAPSHOT: a range as the kernel's and as the device's page table see it.
  */
 struct devmodel_snapshot {
-	__u64 address;	/* first byte, page aligned */
-	__u64 length;	/* bytes, a multiple of the page size */
-	__u64 cpu;	/* address of one __u32 PageState per page: the kernel's page table */
-	__u64 device;	/* address of one __u32 PageState per page: the device's page table */
-	__u32 page_shift;	/* out: log2 of the size of a page here */
-	__u32 reserved;	/* 0 */
+	/* first byte, page aligned */
+	__u64 address;
+	/* bytes, a multiple of the page size */
+	__u64 length;
+	/* address of one __u32 PageState per page: the kernel's page table */
+	__u64 cpu;
+	/* address of one __u32 PageState per page: the device's page table */
+	__u64 device;
+	/* out: log2 of the size of a page here */
+	__u32 page_shift;
+	/* 0 */
+	__u32 reserved;
 };
 
 /*
  * DEVMODEL_IOC_STATS: since the driver took the device, over all processes, unless said.
  */
 struct devmodel_stats {
-	__u64 device_faults;	/* fault records served */
-	__u64 device_fault_batches;	/* batches they came in */
-	__u64 device_faults_failed;	/* fault records that ended in CANCEL */
-	__u64 cpu_faults;	/* CPU touches that brought pages back (migrate_to_ram) */
-	__u64 pages_to_device;	/* pages migrated into HBM */
-	__u64 pages_to_system;	/* pages migrated out of HBM */
-	__u64 pages_zeroed;	/* of pages_to_device: empty pages, filled and not copied */
-	__u64 pages_failed;	/* pages that a migration left where they were */
-	__u64 bytes_to_device;	/* over the link into the device: copies and remote loads */
-	__u64 bytes_to_system;	/* over the link out of the device: copies and remote stores */
-	__u64 notifications;	/* kernel notifier events delivered to mirrors */
-	__u64 invalidates;	/* invalidates sent, each acknowledged */
-	__u64 pages_dirtied;	/* device PTEs whose DIRTY reached the struct page */
-	__u64 tlb_hits;	/* of the device */
-	__u64 tlb_misses;	/* of the device */
-	__u64 hbm_bytes;	/* HBM in all */
-	__u64 hbm_bytes_in_use;	/* HBM that holds pages now */
-	__u64 mirrors;	/* mirrors now */
-	__u64 page_table_pages;	/* pages that hold device page tables now */
-	__u64 programs;	/* device programs that ended */
-	__u64 my_device_faults;	/* device_faults of this mirror */
-	__u64 my_notifications;	/* notifications of this mirror */
-	__u64 my_invalidates;	/* invalidates of this mirror */
-	__u64 my_page_table_pages;	/* page_table_pages of this mirror */
+	/* fault records served */
+	__u64 device_faults;
+	/* batches they came in */
+	__u64 device_fault_batches;
+	/* fault records that ended in CANCEL */
+	__u64 device_faults_failed;
+	/* CPU touches that brought pages back (migrate_to_ram) */
+	__u64 cpu_faults;
+	/* pages migrated into HBM */
+	__u64 pages_to_device;
+	/* pages migrated out of HBM */
+	__u64 pages_to_system;
+	/* of pages_to_device: empty pages, filled and not copied */
+	__u64 pages_zeroed;
+	/* pages that a migration left where they were */
+	__u64 pages_failed;
+	/* over the link into the device: copies and remote loads */
+	__u64 bytes_to_device;
+	/* over the link out of the device: copies and remote stores */
+	__u64 bytes_to_system;
+	/* kernel notifier events delivered to mirrors */
+	__u64 notifications;
+	/* invalidates sent, each acknowledged */
+	__u64 invalidates;
+	/* device PTEs whose DIRTY reached the struct page */
+	__u64 pages_dirtied;
+	/* of the device */
+	__u64 tlb_hits;
+	/* of the device */
+	__u64 tlb_misses;
+	/* HBM in all */
+	__u64 hbm_bytes;
+	/* HBM that holds pages now */
+	__u64 hbm_bytes_in_use;
+	/* mirrors now */
+	__u64 mirrors;
+	/* pages that hold device page tables now */
+	__u64 page_table_pages;
+	/* device programs that ended */
+	__u64 programs;
+	/* device_faults of this mirror */
+	__u64 my_device_faults;
+	/* notifications of this mirror */
+	__u64 my_notifications;
+	/* invalidates of this mirror */
+	__u64 my_invalidates;
+	/* page_table_pages of this mirror */
+	__u64 my_page_table_pages;
 };
 
 #define DEVMODEL_IOC_MAGIC	0xde

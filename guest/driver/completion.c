@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The completion ring, and those who wait for something on it.
+ *
+ * Drained by the completion interrupt, and by a waiter that has waited for a
+ * while: an interrupt can be lost, the ring is the truth.
+ */
+#include <linux/slab.h>
+
+#include "devmodel.h"
+#include "trace.h"
+
+static void pending_free(struct kref *ref)
+{
+	kfree(container_of(ref, struct devmodel_pending, ref));
+}
+
+void devmodel_pending_put(struct devmodel_pending *pending)
+{
+	kref_put(&pending->ref, pending_free);
+}
+
+/**
+ * devmodel_pending_new() - a new cookie, and a place for its completion
+ * @dev: the device
+ *
+ * Return: one reference for the caller (the device's own is dropped when the
+ * completion comes or by devmodel_pending_forget()), or NULL: no memory.
+ */
+struct devmodel_pending *devmodel_pending_new(struct devmodel_dev *dev)
+{
+	struct devmodel_pending *pending = kzalloc(sizeof(*pending), GFP_KERNEL);
+
+	if (!pending)
+		return NULL;
+	kref_init(&pending->ref);
+	kref_get(&pending->ref);
+	init_completion(&pending->done);
+	pending->cookie = atomic64_inc_return(&dev->cookie);
+	if (xa_err(xa_store_irq(&dev->waiting, pending->cookie, pending, GFP_KERNEL))) {
+		kfree(pending);
+		return NULL;
+	}
+	return pending;
+}
+
+/* Nobody waits any more, and the completion, should it come, is dropped. */
+void devmodel_pending_forget(struct devmodel_dev *dev,
+			     struct devmodel_pending *pending)
+{
+	if (xa_erase_irq(&dev->waiting, pending->cookie))
+		devmodel_pending_put(pending);
+}
+
+/* The device is lost: whoever waits gets told so, by a status of PENDING. */
+void devmodel_pending_fail_all(struct devmodel_dev *dev)
+{
+	struct devmodel_pending *pending;
+	unsigned long flags, cookie;
+
+	xa_lock_irqsave(&dev->waiting, flags);
+	xa_for_each(&dev->waiting, cookie, pending) {
+		pending->result.status = DEVMODEL_STATUS_PENDING;
+		complete_all(&pending->done);
+	}
+	xa_unlock_irqrestore(&dev->waiting, flags);
+}
+
+/**
+ * devmodel_completions() - take what is on the completion ring
+ * @dev: the device
+ *
+ * Any context.
+ */
+void devmodel_completions(struct devmodel_dev *dev)
+{
+	struct devmodel_completion entry;
+	struct devmodel_pending *pending;
+	unsigned long flags;
+
+	spin_lock_irqsave(&dev->completion_lock, flags);
+	do {
+		while (devmodel_ring_consume(dev, &dev->completion_ring, &entry)) {
+			xa_lock(&dev->waiting);
+			pending = __xa_erase(&dev->waiting, entry.cookie);
+			xa_unlock(&dev->waiting);
+			trace_devmodel_completion(dev->id, &entry, pending);
+			if (!pending)
+				continue;
+			pending->result = entry;
+			complete_all(&pending->done);
+			devmodel_pending_put(pending);
+		}
+		devmodel_ring_arm(&dev->completion_ring);
+	} while (!devmodel_is_lost(dev) &&
+		 devmodel_ring_pending(dev, &dev->completion_ring));
+	spin_unlock_irqrestore(&dev->completion_lock, flags);
+}
+
+/**
+ * devmodel_pending_wait() - wait for a completion
+ * @dev: the device
+ * @pending: what to wait for
+ * @timeout: jiffies
+ * @interruptible: a signal ends the wait
+ *
+ * Return: 0 when @pending->result is valid, -ETIME, -ERESTARTSYS, or -EIO: the
+ * device is lost or taken away.
+ */
+long devmodel_pending_wait(struct devmodel_dev *dev,
+			   struct devmodel_pending *pending, long timeout,
+			   bool interruptible)
+{
+	unsigned long deadline = jiffies + timeout;
+	long slice, left;
+
+	for (;;) {
+		/* A device that is lost says so before it completes us. */
+		left = (long)(deadline - jiffies);
+		slice = clamp_t(long, left, 1, DEVMODEL_LOOK_AGAIN);
+		slice = interruptible ?
+			wait_for_completion_interruptible_timeout(&pending->done, slice) :
+			wait_for_completion_timeout(&pending->done, slice);
+		if (slice < 0)
+			return slice;
+		if (slice)
+			return pending->result.status == DEVMODEL_STATUS_PENDING ? -EIO : 0;
+		if (devmodel_is_lost(dev))
+			return -EIO;
+		if (interruptible && READ_ONCE(dev->gone))
+			return -EIO;
+		if (READ_ONCE(dev->regs->state) != DEVMODEL_DEVICE_READY) {
+			devmodel_lost(dev, "its agent ended");
+			return -EIO;
+		}
+		devmodel_completions(dev);
+		if (try_wait_for_completion(&pending->done))
+			return pending->result.status == DEVMODEL_STATUS_PENDING ? -EIO : 0;
+		if (left <= 0)
+			return -ETIME;
+		devmodel_ring_bell(dev);
+	}
+}

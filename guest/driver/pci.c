@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The PCI function: identification, bring-up, removal.
+ */
+#include <linux/debugfs.h>
+#include <linux/idr.h>
+#include <linux/interrupt.h>
+#include <linux/io.h>
+#include <linux/kthread.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+
+#include "devmodel.h"
+#include "trace.h"
+
+static char *model_name = "auto";
+module_param_named(model, model_name, charp, 0444);
+MODULE_PARM_DESC(model, "memory model: auto (what the machine was configured for), mirror, private, coherent");
+
+static const char * const models[] = {
+	[DEVMODEL_MODEL_MIRROR] = "mirror",
+	[DEVMODEL_MODEL_PRIVATE] = "private",
+	[DEVMODEL_MODEL_COHERENT] = "coherent",
+};
+
+static DEFINE_IDA(ids);
+
+static irqreturn_t on_completion(int irq, void *data)
+{
+	devmodel_completions(data);
+	return IRQ_HANDLED;
+}
+
+static irqreturn_t on_fault(int irq, void *data)
+{
+	struct devmodel_dev *dev = data;
+
+	wake_up(&dev->fault_wait);
+	return IRQ_HANDLED;
+}
+
+/* Is it ours, and do both sides mean the same by every byte? */
+static int identify(struct devmodel_dev *dev)
+{
+	struct devmodel_device_regs *regs = dev->regs;
+	struct device *log = &dev->pdev->dev;
+
+	if (regs->magic != DEVMODEL_MAGIC) {
+		dev_info(log, "an ivshmem device, but not devmodel: magic %#llx, not %#llx\n",
+			 regs->magic, DEVMODEL_MAGIC);
+		return -ENODEV;
+	}
+	if (regs->abi_major != DEVMODEL_ABI_MAJOR) {
+		dev_err(log, "the device speaks ABI %u.%u, this driver %u.%u: load the driver built for this device\n",
+			regs->abi_major, regs->abi_minor, DEVMODEL_ABI_MAJOR,
+			DEVMODEL_ABI_MINOR);
+		return -EPROTO;
+	}
+	if (regs->layout_hash != DEVMODEL_LAYOUT_HASH) {
+		dev_err(log, "the device's layout is %#018llx, this driver's %#018llx: load the driver built for this device\n",
+			regs->layout_hash, DEVMODEL_LAYOUT_HASH);
+		return -EPROTO;
+	}
+	if (regs->state != DEVMODEL_DEVICE_READY) {
+		dev_err(log, "the device is not ready: state %u, its agent has ended\n",
+			regs->state);
+		return -EIO;
+	}
+	if (regs->page_shift != PAGE_SHIFT) {
+		dev_err(log, "the device has pages of 2^%u bytes, this kernel of 2^%u\n",
+			regs->page_shift, PAGE_SHIFT);
+		return -EPROTO;
+	}
+	dev->peer = regs->peer;
+	return 0;
+}
+
+static int choose_model(struct devmodel_dev *dev)
+{
+	u32 model = dev->regs->model;
+	int choice;
+
+	if (strcmp(model_name, "auto")) {
+		choice = match_string(models, ARRAY_SIZE(models), model_name);
+		if (choice < 0) {
+			dev_err(&dev->pdev->dev,
+				"model=%s: this driver knows auto, mirror, private and coherent\n",
+				model_name);
+			return -EINVAL;
+		}
+		model = choice;
+	}
+	if (model >= ARRAY_SIZE(models)) {
+		dev_err(&dev->pdev->dev,
+			"the machine was configured for model %u: this driver knows mirror, private and coherent\n",
+			model);
+		return -EINVAL;
+	}
+	dev->model = model;
+	return 0;
+}
+
+static int map_rings(struct devmodel_dev *dev)
+{
+	struct devmodel_device_regs *regs = dev->regs;
+	int ret;
+
+	ret = devmodel_ring_init(dev, &dev->control, regs->control_offset,
+				 regs->control_entries,
+				 sizeof(struct devmodel_control_command));
+	if (!ret)
+		ret = devmodel_ring_init(dev, &dev->copy_ring, regs->copy_offset,
+					 regs->copy_entries,
+					 sizeof(struct devmodel_copy_command));
+	if (!ret)
+		ret = devmodel_ring_init(dev, &dev->compute_ring, regs->compute_offset,
+					 regs->compute_entries,
+					 sizeof(struct devmodel_compute_command));
+	if (!ret)
+		ret = devmodel_ring_init(dev, &dev->completion_ring,
+					 regs->completion_offset, regs->completion_entries,
+					 sizeof(struct devmodel_completion));
+	if (!ret)
+		ret = devmodel_ring_init(dev, &dev->fault_ring, regs->fault_offset,
+					 regs->fault_entries,
+					 sizeof(struct devmodel_fault_record));
+	return ret;
+}
+
+static int map_bars(struct devmodel_dev *dev)
+{
+	struct pci_dev *pdev = dev->pdev;
+
+	if (pci_resource_len(pdev, 2) < DEVMODEL_CONTROL_REGION) {
+		dev_info(&pdev->dev, "an ivshmem device, but not devmodel: BAR 2 is too small\n");
+		return -ENODEV;
+	}
+	dev->doorbell = pci_iomap(pdev, 0, 0);
+	if (!dev->doorbell)
+		return -ENOMEM;
+	dev->doorbell += DEVMODEL_IVSHMEM_DOORBELL;
+	/* Shared memory, not registers: cached, like the other side's mapping. */
+	dev->region = memremap(pci_resource_start(pdev, 2), DEVMODEL_CONTROL_REGION,
+			       MEMREMAP_WB);
+	if (!dev->region) {
+		pci_iounmap(pdev, dev->doorbell - DEVMODEL_IVSHMEM_DOORBELL);
+		return -ENOMEM;
+	}
+	dev->regs = dev->region + DEVMODEL_DEVICE_PAGE;
+	dev->driver_regs = dev->region + DEVMODEL_DRIVER_PAGE;
+	dev->counters = dev->region + DEVMODEL_COUNTER_PAGE;
+	return 0;
+}
+
+static void unmap_bars(struct devmodel_dev *dev)
+{
+	memunmap(dev->region);
+	pci_iounmap(dev->pdev, dev->doorbell - DEVMODEL_IVSHMEM_DOORBELL);
+}
+
+static int irqs_init(struct devmodel_dev *dev)
+{
+	struct pci_dev *pdev = dev->pdev;
+	int ret;
+
+	ret = pci_alloc_irq_vectors(pdev, DEVMODEL_VECTORS, DEVMODEL_VECTORS, PCI_IRQ_MSIX);
+	if (ret < 0)
+		return ret;
+	ret = pci_request_irq(pdev, DEVMODEL_VECTOR_COMPLETION, on_completion, NULL, dev,
+			      "%s-completion", dev->name);
+	if (ret)
+		goto err_vectors;
+	ret = pci_request_irq(pdev, DEVMODEL_VECTOR_FAULT, on_fault, NULL, dev,
+			      "%s-fault", dev->name);
+	if (ret)
+		goto err_completion;
+	return 0;
+
+err_completion:
+	pci_free_irq(pdev, DEVMODEL_VECTOR_COMPLETION, dev);
+err_vectors:
+	pci_free_irq_vectors(pdev);
+	return ret;
+}
+
+static void irqs_fini(struct devmodel_dev *dev)
+{
+	pci_free_irq(dev->pdev, DEVMODEL_VECTOR_FAULT, dev);
+	pci_free_irq(dev->pdev, DEVMODEL_VECTOR_COMPLETION, dev);
+	pci_free_irq_vectors(dev->pdev);
+}
+
+static struct devmodel_dev *dev_new(struct pci_dev *pdev)
+{
+	struct devmodel_dev *dev = kzalloc(sizeof(*dev), GFP_KERNEL);
+
+	if (!dev)
+		return NULL;
+	if (init_srcu_struct(&dev->alive)) {
+		kfree(dev);
+		return NULL;
+	}
+	dev->pdev = pdev;
+	kref_init(&dev->ref);
+	mutex_init(&dev->control_lock);
+	mutex_init(&dev->mirrors_lock);
+	spin_lock_init(&dev->submit_lock);
+	spin_lock_init(&dev->completion_lock);
+	xa_init_flags(&dev->waiting, XA_FLAGS_LOCK_IRQ);
+	xa_init_flags(&dev->mirrors, XA_FLAGS_ALLOC1);
+	init_waitqueue_head(&dev->fault_wait);
+	return dev;
+}
+
+static int start_fault_thread(struct devmodel_dev *dev)
+{
+	dev->fault_thread = kthread_run(devmodel_fault_thread, dev, "%s", dev->name);
+	return PTR_ERR_OR_ZERO(dev->fault_thread);
+}
+
+static int devmodel_probe(struct pci_dev *pdev, const struct pci_device_id *id)
+{
+	struct devmodel_dev *dev;
+	int ret;
+
+	ret = pci_enable_device(pdev);
+	if (ret)
+		return ret;
+	pci_set_master(pdev);
+	dev = dev_new(pdev);
+	if (!dev) {
+		ret = -ENOMEM;
+		goto err_disable;
+	}
+	ret = map_bars(dev);
+	if (ret)
+		goto err_free;
+	ret = identify(dev);
+	if (!ret)
+		ret = choose_model(dev);
+	if (!ret)
+		ret = map_rings(dev);
+	if (!ret)
+		ret = devmodel_reset(dev);
+	if (ret)
+		goto err_unmap;
+
+	ret = ida_alloc(&ids, GFP_KERNEL);
+	if (ret < 0)
+		goto err_unmap;
+	dev->id = ret;
+	snprintf(dev->name, sizeof(dev->name), "devmodel%d", dev->id);
+	ret = irqs_init(dev);
+	if (ret)
+		goto err_id;
+	devmodel_completions(dev);
+	ret = start_fault_thread(dev);
+	if (ret)
+		goto err_irqs;
+	ret = devmodel_devmem_init(dev);
+	if (ret)
+		goto err_thread;
+
+	dev->misc.minor = MISC_DYNAMIC_MINOR;
+	dev->misc.name = dev->name;
+	dev->misc.fops = &devmodel_fops;
+	dev->misc.mode = 0666;
+	dev->misc.parent = &pdev->dev;
+	ret = misc_register(&dev->misc);
+	if (ret)
+		goto err_devmem;
+	devmodel_debugfs_add(dev);
+	pci_set_drvdata(pdev, dev);
+	dev_info(&pdev->dev, "%s: model %s, %llu MiB of HBM\n", dev->name,
+		 models[dev->model], dev->devmem.ready ? dev->regs->hbm_size >> 20 : 0);
+	return 0;
+
+err_devmem:
+	devmodel_devmem_fini(dev);
+err_thread:
+	kthread_stop(dev->fault_thread);
+err_irqs:
+	irqs_fini(dev);
+err_id:
+	ida_free(&ids, dev->id);
+err_unmap:
+	unmap_bars(dev);
+err_free:
+	kref_put(&dev->ref, devmodel_dev_release);
+err_disable:
+	pci_disable_device(pdev);
+	return ret;
+}
+
+/* Bring the pages home. A page may be pinned for a moment, so try for a while. */
+static bool empty_hbm(struct devmodel_dev *dev)
+{
+	unsigned long deadline = jiffies + DEVMODEL_TIMEOUT;
+
+	while (devmodel_evict_all(dev)) {
+		if (devmodel_is_lost(dev) || time_after(jiffies, deadline))
+			return false;
+		schedule_timeout_uninterruptible(DEVMODEL_LOOK_AGAIN);
+	}
+	return true;
+}
+
+static void devmodel_remove(struct pci_dev *pdev)
+{
+	struct devmodel_dev *dev = pci_get_drvdata(pdev);
+	bool empty;
+
+	debugfs_remove_recursive(dev->debugfs);
+	misc_deregister(&dev->misc);
+	WRITE_ONCE(dev->gone, true);
+	synchronize_srcu(&dev->alive);
+	devmodel_mirrors_stop(dev);
+	empty = empty_hbm(dev);
+	if (empty) {
+		devmodel_devmem_fini(dev);
+	} else {
+		/*
+		 * Processes still map pages whose bytes only the device has.
+		 * Their touches end in SIGBUS, and for that the struct pages
+		 * and this module have to stay.
+		 */
+		dev_err(&pdev->dev, "%lu pages could not be brought back and stay lost\n",
+			dev->devmem.in_use);
+		devmodel_lost(dev, "removed with pages in HBM");
+		kref_get(&dev->ref);
+		__module_get(THIS_MODULE);
+	}
+	kthread_stop(dev->fault_thread);
+	irqs_fini(dev);
+	ida_free(&ids, dev->id);
+	if (empty)
+		unmap_bars(dev);
+	pci_disable_device(pdev);
+	kref_put(&dev->ref, devmodel_dev_release);
+}
+
+static const struct pci_device_id devmodel_ids[] = {
+	{ PCI_DEVICE(DEVMODEL_PCI_VENDOR, DEVMODEL_PCI_DEVICE) },
+	{}
+};
+MODULE_DEVICE_TABLE(pci, devmodel_ids);
+
+static struct pci_driver devmodel_driver = {
+	.name = "devmodel",
+	.id_table = devmodel_ids,
+	.probe = devmodel_probe,
+	.remove = devmodel_remove,
+};
+
+static int __init devmodel_init(void)
+{
+	int ret;
+
+	devmodel_debugfs_init();
+	ret = pci_register_driver(&devmodel_driver);
+	if (ret)
+		devmodel_debugfs_exit();
+	return ret;
+}
+
+static void __exit devmodel_exit(void)
+{
+	pci_unregister_driver(&devmodel_driver);
+	devmodel_debugfs_exit();
+}
+
+module_init(devmodel_init);
+module_exit(devmodel_exit);
+
+MODULE_DESCRIPTION("Driver for devmodel, heterogeneous memory you can boot");
+MODULE_LICENSE("GPL");

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What happens between the kernel's memory management and the device, in the
+ * words of both: /sys/kernel/tracing/events/devmodel/.
+ */
+#undef TRACE_SYSTEM
+#define TRACE_SYSTEM devmodel
+
+#if !defined(_DEVMODEL_TRACE_H) || defined(TRACE_HEADER_MULTI_READ)
+#define _DEVMODEL_TRACE_H
+
+#include <linux/tracepoint.h>
+
+#include "devmodel_abi.h"
+
+DECLARE_EVENT_CLASS(devmodel_mirror,
+	TP_PROTO(int device, u32 ctx),
+	TP_ARGS(device, ctx),
+	TP_STRUCT__entry(
+		__field(int, device)
+		__field(u32, ctx)
+	),
+	TP_fast_assign(
+		__entry->device = device;
+		__entry->ctx = ctx;
+	),
+	TP_printk("device=%d ctx=%u", __entry->device, __entry->ctx)
+);
+
+DEFINE_EVENT(devmodel_mirror, devmodel_register,
+	TP_PROTO(int device, u32 ctx), TP_ARGS(device, ctx));
+DEFINE_EVENT(devmodel_mirror, devmodel_release,
+	TP_PROTO(int device, u32 ctx), TP_ARGS(device, ctx));
+
+TRACE_EVENT(devmodel_update,
+	TP_PROTO(int device, u32 ctx, const char *event, unsigned long start,
+		 unsigned long end, u64 pte_mask),
+	TP_ARGS(device, ctx, event, start, end, pte_mask),
+	TP_STRUCT__entry(
+		__field(int, device)
+		__field(u32, ctx)
+		__field(const char *, event)
+		__field(unsigned long, start)
+		__field(unsigned long, end)
+		__field(u64, pte_mask)
+	),
+	TP_fast_assign(
+		__entry->device = device;
+		__entry->ctx = ctx;
+		__entry->event = event;
+		__entry->start = start;
+		__entry->end = end;
+		__entry->pte_mask = pte_mask;
+	),
+	TP_printk("device=%d ctx=%u event=%s start=%#lx end=%#lx pte_mask=%#llx",
+		  __entry->device, __entry->ctx, __entry->event, __entry->start,
+		  __entry->end, __entry->pte_mask)
+);
+
+TRACE_EVENT(devmodel_invalidate,
+	TP_PROTO(int device, u32 ctx, unsigned long start, unsigned long end, int ret),
+	TP_ARGS(device, ctx, start, end, ret),
+	TP_STRUCT__entry(
+		__field(int, device)
+		__field(u32, ctx)
+		__field(unsigned long, start)
+		__field(unsigned long, end)
+		__field(int, ret)
+	),
+	TP_fast_assign(
+		__entry->device = device;
+		__entry->ctx = ctx;
+		__entry->start = start;
+		__entry->end = end;
+		__entry->ret = ret;
+	),
+	TP_printk("device=%d ctx=%u start=%#lx end=%#lx ret=%d", __entry->device,
+		  __entry->ctx, __entry->start, __entry->end, __entry->ret)
+);
+
+TRACE_EVENT(devmodel_fault,
+	TP_PROTO(int device, const struct devmodel_fault_record *fault, int ret),
+	TP_ARGS(device, fault, ret),
+	TP_STRUCT__entry(
+		__field(int, device)
+		__field(u32, ctx)
+		__field(u64, seq)
+		__field(u64, va)
+		__field(u32, npages)
+		__field(u32, access)
+		__field(int, ret)
+	),
+	TP_fast_assign(
+		__entry->device = device;
+		__entry->ctx = fault->ctx;
+		__entry->seq = fault->seq;
+		__entry->va = fault->va;
+		__entry->npages = fault->npages;
+		__entry->access = fault->access;
+		__entry->ret = ret;
+	),
+	TP_printk("device=%d ctx=%u seq=%llu va=%#llx npages=%u access=%s ret=%d",
+		  __entry->device, __entry->ctx, __entry->seq, __entry->va,
+		  __entry->npages, __entry->access ? "write" : "read", __entry->ret)
+);
+
+TRACE_EVENT(devmodel_cpu_fault,
+	TP_PROTO(int device, unsigned long address, bool served),
+	TP_ARGS(device, address, served),
+	TP_STRUCT__entry(
+		__field(int, device)
+		__field(unsigned long, address)
+		__field(bool, served)
+	),
+	TP_fast_assign(
+		__entry->device = device;
+		__entry->address = address;
+		__entry->served = served;
+	),
+	TP_printk("device=%d va=%#lx served=%d", __entry->device, __entry->address,
+		  __entry->served)
+);
+
+TRACE_EVENT(devmodel_migrate,
+	TP_PROTO(int device, bool to_device, unsigned long start, unsigned long npages,
+		 unsigned long moved, unsigned long failed),
+	TP_ARGS(device, to_device, start, npages, moved, failed),
+	TP_STRUCT__entry(
+		__field(int, device)
+		__field(bool, to_device)
+		__field(unsigned long, start)
+		__field(unsigned long, npages)
+		__field(unsigned long, moved)
+		__field(unsigned long, failed)
+	),
+	TP_fast_assign(
+		__entry->device = device;
+		__entry->to_device = to_device;
+		__entry->start = start;
+		__entry->npages = npages;
+		__entry->moved = moved;
+		__entry->failed = failed;
+	),
+	TP_printk("device=%d to=%s va=%#lx npages=%lu moved=%lu failed=%lu",
+		  __entry->device, __entry->to_device ? "device" : "system",
+		  __entry->start, __entry->npages, __entry->moved, __entry->failed)
+);
+
+TRACE_EVENT(devmodel_launch,
+	TP_PROTO(int device, const struct devmodel_compute_command *command),
+	TP_ARGS(device, command),
+	TP_STRUCT__entry(
+		__field(int, device)
+		__field(u32, ctx)
+		__field(u64, cookie)
+		__array(char, program, 32)
+	),
+	TP_fast_assign(
+		__entry->device = device;
+		__entry->ctx = command->ctx;
+		__entry->cookie = command->cookie;
+		memcpy(__entry->program, command->program, 32);
+	),
+	TP_printk("device=%d ctx=%u cookie=%llu program=%.32s", __entry->device,
+		  __entry->ctx, __entry->cookie, __entry->program)
+);
+
+TRACE_EVENT(devmodel_completion,
+	TP_PROTO(int device, const struct devmodel_completion *done, const void *waiter),
+	TP_ARGS(device, done, waiter),
+	TP_STRUCT__entry(
+		__field(int, device)
+		__field(u64, cookie)
+		__field(u32, engine)
+		__field(u32, status)
+		__field(bool, expected)
+	),
+	TP_fast_assign(
+		__entry->device = device;
+		__entry->cookie = done->cookie;
+		__entry->engine = done->engine;
+		__entry->status = done->status;
+		__entry->expected = waiter;
+	),
+	TP_printk("device=%d cookie=%llu engine=%u status=%u%s", __entry->device,
+		  __entry->cookie, __entry->engine, __entry->status,
+		  __entry->expected ? "" : " (nobody waits)")
+);
+
+#endif /* _DEVMODEL_TRACE_H */
+
+#undef TRACE_INCLUDE_PATH
+#define TRACE_INCLUDE_PATH .
+#undef TRACE_INCLUDE_FILE
+#define TRACE_INCLUDE_FILE trace
+#include <trace/define_trace.h>
