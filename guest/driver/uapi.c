@@ -171,5 +171,5 @@ const struct file_operations devmodel_fops = {
 	.open = devmodel_open,
 	.release = devmodel_release,
 	.unlocked_ioctl = devmodel_ioctl,
-	.llseek = no_llseek,
+	.llseek = noop_llseek,
 };
