@@ -1,0 +1,43 @@
+"""From a configuration and inherited descriptors to a device."""
+
+from devmodel.abi.registers import Model, Vector
+from devmodel.agent.config import AgentConfig
+from devmodel.device.config import DeviceConfig
+from devmodel.device.device import Device
+from devmodel.device.programs import BUILTIN
+from devmodel.link import doorbell, memory
+
+
+def build(config: AgentConfig) -> Device:
+    """The device that `config` describes, its registers written to the shared region."""
+    region = memory.attach(config.region_fd)
+    ram_file = memory.attach(config.ram_fd)
+    ram = [
+        (segment.start, ram_file[segment.offset : segment.offset + segment.length])
+        for segment in config.ram.segments
+    ]
+    hbm: memory.Bytes | None = None
+    if config.hbm_fd is not None:
+        hbm = memory.attach(config.hbm_fd)
+    elif config.hbm_size:
+        hbm = region[config.hbm_offset : config.hbm_offset + config.hbm_size]
+
+    def interrupt(vector: Vector) -> None:
+        doorbell.ring(config.interrupt_fds[vector])
+
+    return Device(
+        DeviceConfig(
+            model=Model[config.model.upper()],
+            region_size=region.size,
+            hbm_size=config.hbm_size,
+            hbm_offset=config.hbm_offset,
+            page_shift=config.page_shift,
+            generation=config.generation,
+            peer=config.peer,
+        ),
+        region.data,
+        ram,
+        hbm,
+        interrupt,
+        BUILTIN,
+    )

@@ -1,0 +1,52 @@
+"""What a supervisor tells an agent: numbers of inherited descriptors, and the device to be."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from devmodel.link.rammap import RamMap
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """Everything an agent process needs. Sizes in bytes; `*_fd` are inherited descriptors."""
+
+    name: str
+    parent: int
+    ram_fd: int
+    region_fd: int
+    doorbell_fds: tuple[int, ...]
+    """eventfds that the guest rings"""
+    interrupt_fds: tuple[int, ...]
+    """eventfds that raise the guest's interrupts, by Vector"""
+    hbm_fd: int | None
+    """HBM that is not in BAR 2; None if there is none, or if it is in the region"""
+    ram: RamMap
+    model: str
+    hbm_size: int
+    hbm_offset: int
+    page_shift: int
+    peer: int
+    generation: int
+    programs: tuple[str, ...] = ()
+    """paths of files with device programs"""
+    verbose: bool = False
+
+    def to_json(self) -> str:
+        """For the command line; `from_json` reads it."""
+        return json.dumps({**asdict(self), "ram": self.ram.to_json()})
+
+    @classmethod
+    def from_json(cls, text: str) -> "AgentConfig":
+        """The reverse of `to_json`. TypeError or ValueError if it is something else."""
+        data: dict[str, Any] = json.loads(text)
+        data["ram"] = RamMap.from_json(data["ram"])
+        for name in ("doorbell_fds", "interrupt_fds", "programs"):
+            data[name] = tuple(data[name])
+        return cls(**data)
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """All of them, to be passed on to the process."""
+        hbm = () if self.hbm_fd is None else (self.hbm_fd,)
+        return (self.ram_fd, self.region_fd, *self.doorbell_fds, *self.interrupt_fds, *hbm)

@@ -1,0 +1,156 @@
+"""A device's agent as its supervisor sees it: memory, doorbells, a process, and its end.
+
+::
+
+    Endpoint   region memfd, HBM memfd, eventfds, ivshmem socket: the VM's, outlives any agent
+    Agent      the process that plays the device on an endpoint
+
+The two are apart so that another agent can be started on the same memory.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from devmodel.abi.registers import VECTORS, DeviceState
+from devmodel.agent import registers
+from devmodel.agent.config import AgentConfig
+from devmodel.link import doorbell, ivshmem, memory
+from devmodel.link.rammap import RamMap
+
+STOP_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class DeviceShape:
+    """A device as the machine's configuration describes it. Sizes in bytes."""
+
+    model: str
+    hbm_size: int
+    hbm_offset: int
+    """of the HBM window in BAR 2; 0: HBM is not in BAR 2"""
+    region_size: int
+    page_shift: int = 12
+    programs: tuple[str, ...] = ()
+
+
+@dataclass
+class Endpoint:
+    """The memory and the wires of one device. `close` gives them all back."""
+
+    shape: DeviceShape
+    region_fd: int
+    hbm_fd: int | None
+    to_agent: list[int]
+    to_guest: list[int]
+    region: memory.Bytes = field(repr=False)
+    server: socket.socket
+    guest: socket.socket
+    """QEMU's end of the ivshmem socket; close it once QEMU has it"""
+    _stack: contextlib.ExitStack = field(repr=False, default_factory=contextlib.ExitStack)
+
+    @classmethod
+    def create(cls, shape: DeviceShape) -> "Endpoint":
+        """New memory, eventfds and an ivshmem socket with its greeting in it."""
+        with contextlib.ExitStack() as stack:
+
+            def own(fd: int) -> int:
+                stack.callback(os.close, fd)
+                return fd
+
+            region_fd = own(memory.create("region", shape.region_size))
+            separate = shape.hbm_size and not shape.hbm_offset
+            hbm_fd = own(memory.create("hbm", shape.hbm_size)) if separate else None
+            to_agent = [own(fd) for fd in doorbell.create(VECTORS)]
+            to_guest = [own(fd) for fd in doorbell.create(VECTORS)]
+            server, guest = ivshmem.serve(region_fd, to_agent, to_guest)
+            stack.callback(server.close)
+            stack.callback(guest.close)
+            region = memory.attach(region_fd)
+            endpoint = cls(shape, region_fd, hbm_fd, to_agent, to_guest, region, server, guest)
+            endpoint._stack = stack.pop_all()
+            return endpoint
+
+    def close(self) -> None:
+        """Let go of everything. The memory lives on in QEMU and agent while they do."""
+        self._stack.close()
+
+
+class Agent:
+    """A running agent. It writes one line to its stdout once the device is there.
+
+    `process` is its handle; `lost` is what to do once it has ended.
+    """
+
+    def __init__(self, endpoint: Endpoint, config: AgentConfig, log: Path) -> None:
+        self.endpoint = endpoint
+        self.config = config
+        self.log = log
+        with log.open("ab") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "devmodel.agent", config.to_json()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=out,
+                pass_fds=config.descriptors,
+                # Not the terminal's Ctrl-C: the supervisor decides.
+                process_group=0,
+            )
+
+    @classmethod
+    def start(
+        cls, endpoint: Endpoint, name: str, ram_fd: int, ram: RamMap, log: Path, *, generation: int
+    ) -> "Agent":
+        """Start an agent on `endpoint`. It dies with the calling *thread* (lifeline.py)."""
+        shape = endpoint.shape
+        config = AgentConfig(
+            name=name,
+            parent=os.getpid(),
+            ram_fd=ram_fd,
+            region_fd=endpoint.region_fd,
+            doorbell_fds=tuple(endpoint.to_agent),
+            interrupt_fds=tuple(endpoint.to_guest),
+            hbm_fd=endpoint.hbm_fd,
+            ram=ram,
+            model=shape.model,
+            hbm_size=shape.hbm_size,
+            hbm_offset=shape.hbm_offset,
+            page_shift=shape.page_shift,
+            peer=ivshmem.AGENT_PEER,
+            generation=generation,
+            programs=shape.programs,
+        )
+        return cls(endpoint, config, log)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the device's registers are in place, for a driver to find."""
+        return registers.state(self.endpoint.region) is DeviceState.READY
+
+    def lost(self) -> None:
+        """After its end: tell the driver, and wake it so that it looks."""
+        registers.mark_lost(self.endpoint.region)
+        for fd in self.endpoint.to_guest:
+            doorbell.ring(fd)
+
+    def ending(self) -> str:
+        """How the process ended, in words; it must have."""
+        code = self.process.wait()
+        if code < 0:
+            return f"was killed by {signal.Signals(-code).name}"
+        return f"ended with {code}"
+
+    def stop(self) -> None:
+        """End the process: politely, then not."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()

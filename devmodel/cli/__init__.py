@@ -1,0 +1,1 @@
+"""What a person types: `devmodel doctor | build | run | start | stop | ps | exec | ssh | ...`."""

@@ -1,0 +1,112 @@
+"""The command line: parses, calls one command, turns errors into exit codes."""
+
+import argparse
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+
+import devmodel
+from devmodel.cli import build, demo, doctor, run, vms
+from devmodel.cli.output import PROGRAM, show_error
+from devmodel.machine.errors import DevmodelError, ExitCode
+
+DESCRIPTION = """\
+Boot a Linux guest with a heterogeneous-memory device: its own MMU, its own HBM, its own DMA
+engine, played by a process on this machine. No GPU, no special hardware, no patched QEMU.
+"""
+
+EXAMPLES = """\
+- is this machine ready?
+  $ devmodel doctor
+
+- see the device at work under each memory model:
+  $ devmodel demo
+
+- run one command in a guest, and get its exit code:
+  $ devmodel run private -- dmesg
+
+- keep a guest, work in it, end it:
+  $ devmodel start coherent
+  $ devmodel exec -- cat /proc/iomem
+  $ devmodel ssh
+  $ devmodel stop
+
+- your own kernel, your own parameters:
+  $ devmodel run private --kernel ~/linux --append 'slub_debug=P' -- uname -r
+
+- see the QEMU command line, to paste it somewhere:
+  $ devmodel run private --dry-run
+
+exit codes:
+  the guest command's own, for run and exec; otherwise
+  0 done          2 wrong usage or configuration   3 this machine is not ready
+  4 build failed  5 launch failed                  6 the guest was not ready in time
+  124 the command took too long       250 kernel panic
+  251 kernel oops, BUG or WARNING     252 the guest hangs
+  253 a device was lost               255 QEMU ended, or the guest is gone
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"{PROGRAM} {devmodel.__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for module in (doctor, build, run, vms, demo):
+        module.add_commands(commands)
+    return top
+
+
+def _verbosity(level: int) -> None:
+    logging.basicConfig(
+        level={0: logging.ERROR, 1: logging.INFO}.get(level, logging.DEBUG),
+        format="%(levelname)s %(name)s: %(message)s",
+    )
+    for chatty in ("paramiko", "qemu.qmp", "asyncio"):
+        # A lost connection is reported once, by what it means, not by the libraries.
+        floor = logging.DEBUG if level > 2 else logging.CRITICAL
+        logging.getLogger(chatty).setLevel(floor)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command; its exit code."""
+    words, separator, command = _split(arguments)
+    options = parser().parse_args(words)
+    if separator and not getattr(options, "takes_command", False):
+        parser().error(f"{options.command} takes no command after --")
+    options.guest_command = command
+    verbose: int = getattr(options, "verbose", 0)
+    _verbosity(verbose)
+    try:
+        code: int = options.action(options)
+    except DevmodelError as error:
+        show_error(error, verbose)
+        return int(error.exit_code)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # `devmodel logs | head`: the reader has seen enough.
+        return int(ExitCode.OK)
+    return code
+
+
+def _split(arguments: Sequence[str]) -> tuple[list[str], bool, list[str]]:
+    """Our own words, whether there is a `--`, and the guest's command after it."""
+    words = list(arguments)
+    if "--" not in words:
+        return words, False, []
+    at = words.index("--")
+    return words[:at], True, words[at + 1 :]
+
+
+def entry() -> None:
+    """The console script."""
+    # A SIGTERM ends a VM like Ctrl-C does: with its logs kept and its key removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    sys.exit(main(sys.argv[1:]))

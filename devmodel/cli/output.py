@@ -1,0 +1,36 @@
+"""Words to people on stderr, data on stdout."""
+
+import json
+import sys
+
+from rich.console import Console
+
+from devmodel.machine.errors import DevmodelError
+from devmodel.machine.progress import Reporter
+
+PROGRAM = "devmodel"
+
+
+def stderr() -> Console:
+    """stderr, coloured only on a terminal and without NO_COLOR (rich looks at both)."""
+    return Console(stderr=True, highlight=False)
+
+
+def reporter(quiet: bool = False) -> Reporter:
+    """Progress on stderr."""
+    return Reporter(stderr(), quiet=quiet)
+
+
+def show_error(error: DevmodelError, verbose: int) -> None:
+    """One line with the remedy; with -v what led to it, too."""
+    if verbose and error.details:
+        print(error.details, file=sys.stderr)
+    line = " ".join(str(error).split())
+    stderr().print(f"[bold red]{PROGRAM}:[/] ", end="")
+    print(line, file=sys.stderr)
+
+
+def print_json(data: object) -> None:
+    """One JSON value on stdout."""
+    json.dump(data, sys.stdout, indent=1)
+    print()

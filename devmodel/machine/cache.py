@@ -1,0 +1,69 @@
+"""Things built once and kept by the hash of what went into them.
+
+An entry is a folder that appears whole, by rename, or not at all: a build that was killed
+leaves only a ``.tmp`` folder, which the next builder of the same entry removes. A lock beside
+it makes a second builder wait for the first, and then find the entry.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from devmodel.machine import paths
+
+
+def key(**inputs: object) -> str:
+    """16 hex digits that change whenever an input does. Inputs are JSON values."""
+    text = json.dumps(inputs, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def hash_files(files: Iterable[Path], base: Path) -> str:
+    """One hash of the files' names below `base`, their contents and whether they are executable."""
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        data = path.read_bytes()
+        executable = os.access(path, os.X_OK)
+        digest.update(f"{path.relative_to(base)}\0{len(data)}\0{executable}\0".encode())
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def tree_files(folder: Path) -> list[Path]:
+    """Every file below `folder` but hidden ones, sorted; none if there is no such folder."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and not any(p.startswith(".") for p in path.relative_to(folder).parts)
+    )
+
+
+def folder(kind: str, name: str) -> Path:
+    """Where the entry `name` of `kind` lies, built or not."""
+    return paths.cache() / kind / name
+
+
+def obtain(kind: str, name: str, build: Callable[[Path], None]) -> Path:
+    """The entry's folder; `build(temporary folder)` fills it if it is not there yet.
+
+    Errors of `build` pass through and leave no entry; its temporary folder stays for a look
+    at its logs until the next try.
+    """
+    entry = folder(kind, name)
+    if entry.is_dir():
+        return entry
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    with (entry.parent / f".{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not entry.is_dir():
+            temporary = entry.with_name(f".{name}.tmp")
+            if temporary.exists():
+                shutil.rmtree(temporary)
+            temporary.mkdir()
+            build(temporary)
+            temporary.rename(entry)
+    return entry

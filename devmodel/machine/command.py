@@ -1,0 +1,75 @@
+"""Running a build's commands: output to a log, its lines counted, its failure explained."""
+
+import os
+import shlex
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from devmodel.machine.errors import BuildFailed, HostNotReady
+
+TAIL = 15
+
+
+def build_environment() -> dict[str, str]:
+    """Ours, without what would change a build: another's make flags, language, kbuild settings."""
+    dropped = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARCH", "CROSS_COMPILE", "LD_PRELOAD")
+    kept = {
+        k: v
+        for k, v in os.environ.items()
+        if k not in dropped and not k.startswith(("KBUILD_", "KCONFIG_"))
+    }
+    return {**kept, "LC_ALL": "C"}
+
+
+def run(
+    argv: Sequence[object],
+    *,
+    what: str,
+    log: Path,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    each_line: Callable[[str], None] | None = None,
+) -> None:
+    """Run `argv` (its items as text), appending its output to `log`.
+
+    BuildFailed with the end of it if it fails.
+
+    `each_line` sees every line as it comes. HostNotReady if the program is not installed.
+    """
+    words = [str(word) for word in argv]
+    with log.open("ab") as out:
+        out.write(f"$ {shlex.join(words)}\n".encode())
+        out.flush()
+        try:
+            process = subprocess.Popen(
+                words,
+                cwd=cwd,
+                env={**build_environment(), **(environment or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+        except FileNotFoundError as error:
+            raise HostNotReady(
+                f"{what}: {words[0]} is not installed", hint="devmodel doctor names the packages"
+            ) from error
+        with process:
+            assert process.stdout is not None
+            try:
+                for line in process.stdout:
+                    out.write(line)
+                    if each_line:
+                        each_line(line.decode(errors="replace"))
+            except BaseException:
+                process.kill()
+                raise
+    if process.returncode:
+        lines = log.read_text(errors="replace").splitlines()
+        shown = [line for line in lines if "error" in line.lower()][-TAIL:] or lines[-TAIL:]
+        raise BuildFailed(
+            f"{what}: {words[0]} ended with {process.returncode}",
+            hint=f"its whole output is in {log}",
+            details="\n".join(shown),
+            log=log,
+        )

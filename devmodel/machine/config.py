@@ -1,0 +1,359 @@
+"""A machine's description: YAML in, checked objects out.
+
+Every mistake is one line: file, key, what is wrong, what would be right.
+
+========================  =======  ============================================================
+key                       default  meaning
+========================  =======  ============================================================
+name                      file     the VM's name, for `devmodel ps` and the logs
+memory                    1G       guest RAM, 128M or more
+cpus                      2        virtual CPUs, 1 to 16
+accel                     auto     auto, kvm or tcg
+append                    ""       more kernel command line
+boot_timeout              120      seconds until the guest must be ready
+kernel.tree               none     your own kernel tree, built or not
+kernel.debug              false    KASAN, lockdep and friends
+devices[].model           private  mirror, private or coherent
+devices[].hbm             256M     the device's memory; 0 for mirror
+devices[].page_shift      12       log2 of the device's page size
+devices[].programs        []       Python files with device programs
+shares[].host, .guest     none     a folder of the host's, and where the guest sees it (9p)
+shares[].readonly         true
+========================  =======  ============================================================
+
+Relative paths are relative to the file they stand in.
+"""
+
+import difflib
+import re
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from devmodel.abi.registers import CONTROL_REGION, HBM_ALIGN
+from devmodel.machine import paths, sizes
+from devmodel.machine.errors import ConfigError
+
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
+DEFAULT_HBM = 256 << 20
+MIN_MEMORY = 128 << 20
+MAX_MEMORY = 64 << 30
+MAX_HBM = 64 << 30
+
+Size = Annotated[int, BeforeValidator(sizes.parse)]
+
+
+class Accel(StrEnum):
+    """How QEMU runs the guest's instructions."""
+
+    AUTO = "auto"
+    KVM = "kvm"
+    TCG = "tcg"
+
+
+class DeviceModel(StrEnum):
+    """Memory models that a device can be configured for."""
+
+    MIRROR = "mirror"
+    PRIVATE = "private"
+    COHERENT = "coherent"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KernelConfig(_Strict):
+    """Which kernel the guest boots."""
+
+    tree: Path | None = None
+    debug: StrictBool = False
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> "KernelConfig":
+        if self.tree and self.debug:
+            raise ValueError("tree and debug exclude each other; configure your tree for debugging")
+        return self
+
+
+class DeviceConfig(_Strict):
+    """One device."""
+
+    model: DeviceModel = DeviceModel.PRIVATE
+    hbm: Size | None = Field(default=None, validate_default=False)
+    page_shift: StrictInt = 12
+    programs: tuple[Path, ...] = ()
+
+    @field_validator("page_shift")
+    @classmethod
+    def _page_shift(cls, value: int) -> int:
+        if not 12 <= value <= 16:
+            raise ValueError(f"{value} is no page size; write 12 (4 KiB) to 16 (64 KiB)")
+        return value
+
+    @model_validator(mode="after")
+    def _hbm_fits_model(self) -> "DeviceConfig":
+        if self.model is DeviceModel.MIRROR:
+            if self.hbm:
+                raise ValueError(
+                    "hbm: a mirror device has no memory; remove hbm, or use model: private"
+                )
+            return self
+        if self.hbm is not None:
+            if not 0 < self.hbm <= MAX_HBM:
+                raise ValueError(
+                    f"hbm: {sizes.show(self.hbm)} is not possible; use 2M to {sizes.show(MAX_HBM)}"
+                )
+            align = HBM_ALIGN if self.model is DeviceModel.COHERENT else 2 << 20
+            if self.hbm % align:
+                raise ValueError(
+                    f"hbm: {sizes.show(self.hbm)} does not fit {self.model}; "
+                    f"use a multiple of {sizes.show(align)}"
+                )
+        return self
+
+    @property
+    def hbm_size(self) -> int:
+        """Bytes of HBM; 0 for a mirror device."""
+        if self.model is DeviceModel.MIRROR:
+            return 0
+        return DEFAULT_HBM if self.hbm is None else self.hbm
+
+    @property
+    def region_size(self) -> int:
+        """Bytes of BAR 2: the control part, and the HBM too where the CPU can see it."""
+        if self.model is not DeviceModel.COHERENT:
+            return CONTROL_REGION
+        return 1 << (HBM_ALIGN + self.hbm_size - 1).bit_length()
+
+    @property
+    def hbm_offset(self) -> int:
+        """Where HBM begins in BAR 2; 0 if it is not there."""
+        return HBM_ALIGN if self.model is DeviceModel.COHERENT else 0
+
+
+class ShareConfig(_Strict):
+    """A folder of the host that the guest mounts by 9p."""
+
+    host: Path
+    guest: PurePosixPath
+    readonly: StrictBool = True
+
+    @field_validator("guest")
+    @classmethod
+    def _absolute(cls, value: PurePosixPath) -> PurePosixPath:
+        if not value.is_absolute() or re.search(r"[\s,:]", str(value)):
+            raise ValueError(f"{value} is no mount point; write an absolute path like /mnt/host")
+        return value
+
+
+class MachineConfig(_Strict):
+    """A VM, whole. `MachineConfig.load` reads one from a file."""
+
+    name: str = "vm"
+    memory: Size = 1 << 30
+    cpus: StrictInt = 2
+    accel: Accel = Accel.AUTO
+    append: str = ""
+    boot_timeout: StrictInt = 120
+    kernel: KernelConfig = KernelConfig()
+    devices: tuple[DeviceConfig, ...] = ()
+    shares: tuple[ShareConfig, ...] = ()
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        if not NAME.fullmatch(value):
+            raise ValueError(f"{value!r} is no name; use lower-case letters, digits and '-'")
+        return value
+
+    @field_validator("memory")
+    @classmethod
+    def _memory(cls, value: int) -> int:
+        if not MIN_MEMORY <= value <= MAX_MEMORY or value % (2 << 20):
+            raise ValueError(
+                f"{sizes.show(value)} of RAM is not possible; use a multiple of 2M from "
+                f"{sizes.show(MIN_MEMORY)} to {sizes.show(MAX_MEMORY)}"
+            )
+        return value
+
+    @field_validator("cpus")
+    @classmethod
+    def _cpus(cls, value: int) -> int:
+        if not 1 <= value <= 16:
+            raise ValueError(f"{value} CPUs are not possible; use 1 to 16")
+        return value
+
+    @field_validator("boot_timeout")
+    @classmethod
+    def _boot_timeout(cls, value: int) -> int:
+        if not 1 <= value <= 3600:
+            raise ValueError(f"{value} is no useful limit; use 1 to 3600 seconds")
+        return value
+
+    @field_validator("append")
+    @classmethod
+    def _append(cls, value: str) -> str:
+        if "\n" in value:
+            raise ValueError("the kernel command line is one line; remove the line break")
+        return value
+
+    @field_validator("devices")
+    @classmethod
+    def _devices(cls, value: tuple[DeviceConfig, ...]) -> tuple[DeviceConfig, ...]:
+        if len(value) > 8:
+            raise ValueError(f"{len(value)} devices are too many; use 8 at most")
+        return value
+
+    @classmethod
+    def load(cls, config: str | Path) -> "MachineConfig":
+        """Read a YAML file, or a shipped description by its bare name. ConfigError if it is bad."""
+        path = find(config)
+        try:
+            data = yaml.safe_load(path.read_text())
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror}", hint="name a readable file") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path}: not a text file", hint="name a YAML file") from error
+        except yaml.YAMLError as error:
+            raise ConfigError(_yaml_message(path, error), hint="mend the YAML there") from error
+        if data is None:
+            data = {}
+        if not isinstance(data, dict):
+            raise ConfigError(
+                f"{path}: holds a {type(data).__name__}", hint="write keys, like `memory: 1G`"
+            )
+        return cls.parse({"name": path.stem.lower().replace("_", "-"), **data}, path)
+
+    @classmethod
+    def parse(cls, data: dict[str, Any], path: Path) -> "MachineConfig":
+        """Check `data` as if it stood in the file `path`. ConfigError names the first mistake."""
+        try:
+            parsed = cls.model_validate(data)
+        except ValidationError as error:
+            raise ConfigError(_message(path, error)) from None
+        return parsed.resolved(path.parent)
+
+    def resolved(self, base: Path) -> "MachineConfig":
+        """A copy whose relative paths are taken from the folder `base`."""
+
+        def full(path: Path) -> Path:
+            return (base / path.expanduser()).absolute()
+
+        kernel = self.kernel
+        if kernel.tree is not None:
+            kernel = kernel.model_copy(update={"tree": full(kernel.tree)})
+        devices = tuple(
+            d.model_copy(update={"programs": tuple(full(p) for p in d.programs)})
+            for d in self.devices
+        )
+        shares = tuple(s.model_copy(update={"host": full(s.host)}) for s in self.shares)
+        return self.model_copy(update={"kernel": kernel, "devices": devices, "shares": shares})
+
+    def check_files(self) -> None:
+        """ConfigError if a file or folder that this names is not there."""
+        for device in self.devices:
+            for program in device.programs:
+                if not program.is_file():
+                    raise ConfigError(f"programs: no file {program}", hint="name a Python file")
+        for share in self.shares:
+            if not share.host.is_dir() or re.search(r"[,\n]", str(share.host)):
+                raise ConfigError(f"shares: no folder {share.host}", hint="name a folder to share")
+        if self.kernel.tree is not None and not self.kernel.tree.is_dir():
+            raise ConfigError(
+                f"kernel.tree: no folder {self.kernel.tree}", hint="name a kernel source tree"
+            )
+
+
+def shipped() -> list[str]:
+    """The names of the descriptions that come with devmodel."""
+    return sorted(path.stem for path in paths.CONFIGS.glob("*.yaml"))
+
+
+def find(config: str | Path) -> Path:
+    """The file that `config` means: a path, or the bare name of a shipped description."""
+    path = Path(config).expanduser()
+    if path.is_file():
+        return path
+    name = str(config)
+    if "/" not in name:
+        for candidate in (name, f"hmm-{name}"):
+            file = paths.CONFIGS / f"{candidate}.yaml"
+            if file.is_file():
+                return file
+    close = difflib.get_close_matches(name.removesuffix(".yaml"), shipped(), 1, 0.5)
+    choice = f"did you mean {close[0]}?" if close else f"shipped are {', '.join(shipped())}"
+    raise ConfigError(f"{config}: no such file or shipped description", hint=choice)
+
+
+def _yaml_message(path: Path, error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        return f"{path}:{error.problem_mark.line + 1}: {error.problem}"
+    return f"{path}: not YAML"
+
+
+def _keys(location: tuple[int | str, ...]) -> tuple[str, type[BaseModel]]:
+    """The location as people write it, and the model that its last key belongs to."""
+    text, model = "", MachineConfig
+    owner: type[BaseModel] = model
+    inner: dict[str, type[BaseModel]] = {
+        "kernel": KernelConfig,
+        "devices": DeviceConfig,
+        "shares": ShareConfig,
+    }
+    for depth, item in enumerate(location):
+        if isinstance(item, int):
+            text += f"[{item}]"
+            continue
+        text += f".{item}" if text else item
+        if depth < len(location) - 1 and item in inner:
+            owner = inner[item]
+    return text, owner
+
+
+def _message(path: Path, error: ValidationError) -> str:
+    """The first mistake in one line. Unknown keys first: they explain the missing ones."""
+    errors = error.errors(include_url=False)
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
+    key, owner = _keys(first["loc"])
+    where = f"{path}: {key}" if key else f"{path}"
+    given = first["input"]
+    match first["type"]:
+        case "extra_forbidden":
+            known = list(owner.model_fields)
+            close = difflib.get_close_matches(str(first["loc"][-1]), known, 1, 0.5)
+            hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
+            return f"{where}: unknown key; {hint}"
+        case "missing":
+            return f"{where}: missing; add it"
+        case "value_error":
+            return f"{where}: {first['ctx']['error']}"
+        case "enum":
+            return f"{where}: {given!r} is not known; use {first['ctx']['expected']}"
+        case kind if kind.startswith("int_"):
+            return f"{where}: {given!r} is no whole number; write one like 2"
+        case kind if kind.startswith("bool_"):
+            return f"{where}: {given!r} is neither true nor false; write one of them"
+        case kind if kind.startswith("string_"):
+            return f"{where}: {given!r} is no text; put it in quotes"
+        case "path_type":
+            return f"{where}: {given!r} is no path; write one in quotes"
+        case "tuple_type" | "list_type":
+            return f"{where}: {given!r} is no list; begin its lines with '- '"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return f"{where}: {given!r} has no keys; write them below it, indented"
+        case _:
+            return f"{where}: {first['msg']}; see `devmodel run --help`"

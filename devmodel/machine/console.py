@@ -1,0 +1,129 @@
+"""The guest's serial console: kept in a file, watched for trouble and for the guest's own words.
+
+The kernel's complaints, by what they mean::
+
+    panic   "Kernel panic - not syncing"                      the guest ends (panic=-1, -no-reboot)
+    oops    "BUG:", "Oops", "general protection fault"        becomes a panic (oops=panic)
+    splat   "WARNING:", KASAN, lockdep, RCU stall, hung task  the guest goes on; the run has failed
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import IO
+
+READY = "devmodel-guest: ready"
+GUEST_NOTE = re.compile(r"devmodel-guest: (?!ready)(.*)")
+
+
+class Trouble(StrEnum):
+    """How bad a line is."""
+
+    PANIC = "panic"
+    OOPS = "oops"
+    SPLAT = "splat"
+
+
+# A kernel line begins with its time; without that a program's output could look like one.
+_KERNEL = r"^(?:<\d>)?\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? "
+PATTERNS: tuple[tuple[Trouble, re.Pattern[str]], ...] = (
+    (Trouble.PANIC, re.compile(_KERNEL + r"Kernel panic - not syncing")),
+    (
+        Trouble.SPLAT,
+        re.compile(
+            _KERNEL + r"(?:.*\bWARNING: |BUG: KASAN|BUG: sleeping function|BUG: workqueue|"
+            r"BUG: KFENCE|KFENCE: |BUG: Bad page|BUG: Bad rss|"
+            r"rcu: INFO: .*(?:stall|self-detected)|INFO: (?:rcu|task .* blocked)|"
+            r"watchdog: BUG: soft lockup|kmemleak: \d+ new|UBSAN: )"
+        ),
+    ),
+    (
+        Trouble.OOPS,
+        re.compile(
+            _KERNEL + r"(?:BUG: |Oops|kernel BUG at|general protection fault|"
+            r"Unable to handle|stack segment|double fault|invalid opcode)"
+        ),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Event:
+    """A line of the console that says something went wrong."""
+
+    trouble: Trouble
+    line: str
+    number: int
+    """of the line, counted from 0"""
+
+
+def classify(line: str) -> Trouble | None:
+    """What a line of the console means."""
+    for trouble, pattern in PATTERNS:
+        if pattern.search(line):
+            return trouble
+    return None
+
+
+class Console:
+    """Takes the console's bytes as they come. Not thread-safe: one thread feeds it."""
+
+    def __init__(self, log: Path, echo: Callable[[str], None] | None = None) -> None:
+        self.path = log
+        self.ready = False
+        self.closed = False
+        self.events: list[Event] = []
+        self.notes: list[str] = []
+        """What the guest's init complained about."""
+        self._echo = echo
+        self._rest = b""
+        self._lines = 0
+        self._file: IO[bytes] = log.open("wb", buffering=0)
+
+    def feed(self, data: bytes) -> None:
+        """More output. Lines are looked at when they are whole."""
+        self._file.write(data)
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for raw in lines:
+            self._look(raw.decode(errors="replace").rstrip("\r"))
+
+    def close(self) -> None:
+        """No more output will come: a last line without an end counts too."""
+        if self._rest:
+            self._look(self._rest.decode(errors="replace"))
+            self._rest = b""
+        self._file.close()
+        self.closed = True
+
+    def _look(self, line: str) -> None:
+        if self._echo:
+            self._echo(line)
+        if READY in line:
+            self.ready = True
+        elif note := GUEST_NOTE.search(line):
+            self.notes.append(note[1])
+        elif trouble := classify(line):
+            self.events.append(Event(trouble, line.strip(), self._lines))
+        self._lines += 1
+
+    def worst(self) -> Event | None:
+        """The event that explains an end: the first oops, else the first panic, else None.
+
+        oops=panic turns an oops into a panic, so the first oops is the cause of it.
+        """
+        for wanted in (Trouble.OOPS, Trouble.PANIC):
+            for event in self.events:
+                if event.trouble is wanted:
+                    return event
+        return None
+
+    def splats(self) -> list[Event]:
+        """Complaints that did not end the guest."""
+        return [event for event in self.events if event.trouble is Trouble.SPLAT]
+
+    def tail(self, lines: int = 25) -> str:
+        """The last lines, for an error's details."""
+        text = self.path.read_text(errors="replace")
+        return "\n".join(text.splitlines()[-lines:])

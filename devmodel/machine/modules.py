@@ -1,0 +1,103 @@
+"""The driver and the guest's programs, built and cached.
+
+Both are built from a copy in the cache: kbuild writes beside its sources, and two kernels may
+want the same driver at once.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+from devmodel.machine import cache, command, paths
+from devmodel.machine.errors import BuildFailed
+from devmodel.machine.kernel import Kernel, compiler_version
+from devmodel.machine.progress import Reporter
+
+DRIVER = paths.GUEST / "driver"
+UAPI = paths.GUEST / "uapi"
+MODULE = "devmodel.ko"
+SOURCES = ("lib", "tools", "workloads", "uapi")
+
+
+def _is_source(path: Path) -> bool:
+    return path.suffix in (".c", ".h", ".S", ".sh") or path.name in ("Makefile", "Kbuild")
+
+
+def driver_sources() -> list[Path]:
+    """What goes into the driver; empty while there is none."""
+    if not (DRIVER / "Makefile").exists() and not (DRIVER / "Kbuild").exists():
+        return []
+    files = [*cache.tree_files(DRIVER), *cache.tree_files(UAPI)]
+    return [path for path in files if _is_source(path)]
+
+
+def driver(kernel: Kernel, reporter: Reporter) -> Path | None:
+    """devmodel.ko for `kernel`, or None in a checkout without a driver."""
+    sources = driver_sources()
+    if not sources:
+        return None
+    name = cache.key(
+        kernel=kernel.identity,
+        sources=cache.hash_files(sources, paths.GUEST),
+        compiler=compiler_version(),
+    )
+
+    def build(target: Path) -> None:
+        # The driver includes ../uapi: keep the shape of guest/.
+        _copy(sources, target / "guest")
+        folder = target / "guest/driver"
+        make = ["make", "-C", kernel.build, f"M={folder}", f"-j{_cpus()}", "modules"]
+        with reporter.step("building the driver", 40) as step:
+            command.run(
+                make,
+                what="driver",
+                log=target / "build.log",
+                each_line=lambda _: step.advance(),
+            )
+        if not (folder / MODULE).is_file():
+            raise BuildFailed(f"driver: make gave no {MODULE}", hint=f"see {target / 'build.log'}")
+
+    return cache.obtain("drivers", name, build) / "guest/driver" / MODULE
+
+
+def program_sources() -> list[Path]:
+    """What goes into the guest's programs; empty while there are none."""
+    makefile = paths.GUEST / "Makefile"
+    if not makefile.exists():
+        return []
+    files = [path for part in SOURCES for path in cache.tree_files(paths.GUEST / part)]
+    return [makefile, *(path for path in files if _is_source(path))]
+
+
+def programs(reporter: Reporter) -> list[Path]:
+    """The guest's own programs, statically linked, for /usr/bin."""
+    sources = program_sources()
+    if not sources:
+        return []
+    name = cache.key(sources=cache.hash_files(sources, paths.GUEST), compiler=compiler_version())
+
+    def build(target: Path) -> None:
+        _copy(sources, target / "guest")
+        out = target / "out"
+        out.mkdir()
+        with reporter.step("building the guest programs", len(sources)) as step:
+            command.run(
+                ["make", "-C", target / "guest", f"OUT={out}", f"-j{_cpus()}"],
+                what="guest programs",
+                log=target / "build.log",
+                each_line=lambda _: step.advance(),
+            )
+
+    out = cache.obtain("programs", name, build) / "out"
+    return [path for path in cache.tree_files(out) if os.access(path, os.X_OK)]
+
+
+def _copy(sources: list[Path], target: Path) -> None:
+    for path in sources:
+        copy = target / path.relative_to(paths.GUEST)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, copy)
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0))

@@ -1,0 +1,162 @@
+"""QEMU's command line, as a list.
+
+::
+
+    q35 + RAM as a shared file     the agents map the same file; the split at 2 GiB is fixed
+    virtio-net, user network       one forwarded port on 127.0.0.1, chosen by the host's kernel
+    serial console, QMP            sockets without a name, given as descriptors
+    ivshmem-doorbell dm0, dm1 ...  one for each device, fed by devmodel.link.ivshmem
+    virtio-9p                      one for each share
+
+Every descriptor is inherited, so nothing of a VM has a name that could be left behind. For a
+person who wants to paste the line (`--dry-run`) there is `standalone`, which needs none.
+"""
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from devmodel.abi.registers import VECTORS
+from devmodel.link.rammap import LOW_LIMIT
+from devmodel.machine import sizes
+from devmodel.machine.accel import Accelerator
+from devmodel.machine.config import MachineConfig
+from devmodel.machine.errors import HostNotReady
+
+PROGRAM = "qemu-system-x86_64"
+MINIMUM = (7, 2)
+GDB_PORT = 1234
+
+# oops and panic end QEMU at once (-no-reboot), so a crash is an exit and not a hang. Warnings
+# must reach the console, where they are looked for: loglevel 5. The rest is speed: no wait for
+# hardware that is not there, no calibration of a clock whose rate is known.
+APPEND = (
+    "console=ttyS0",
+    "loglevel=5",
+    "oops=panic",
+    "panic=-1",
+    "hung_task_panic=1",
+    "rdinit=/init",
+    "random.trust_cpu=on",
+    "tsc=reliable",
+    "no_timer_check",
+    "nokaslr",
+    "mitigations=off",
+)
+
+
+@dataclass(frozen=True)
+class Descriptors:
+    """Inherited descriptors: the RAM file, the sockets, one ivshmem socket for each device."""
+
+    ram: int
+    qmp: int
+    console: int
+    devices: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Boot:
+    """What is booted."""
+
+    kernel: Path
+    initrd: Path
+    append: tuple[str, ...] = ()
+    gdb: bool = False
+    extra: tuple[str, ...] = ()
+
+
+def _common(config: MachineConfig, accelerator: Accelerator, boot: Boot) -> list[str]:
+    machine = f"q35,accel={accelerator.name},max-ram-below-4g={LOW_LIMIT},memory-backend=ram"
+    # No boot ROM for the network card, no floppy, no DVD, no VGA: less to look at while booting.
+    line = [PROGRAM, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
+    line += ["-machine", f"{machine},smbus=off,vmport=off,pit=on,hpet=off"]
+    line += ["-cpu", accelerator.cpu, "-smp", str(config.cpus)]
+    line += ["-m", f"{config.memory >> 20}M"]
+    line += ["-kernel", str(boot.kernel), "-initrd", str(boot.initrd)]
+    words = [*APPEND, f"devmodel.name={config.name}", *boot.append]
+    line += ["-append", " ".join([*words, config.append]).strip()]
+    line += ["-netdev", "user,id=net,restrict=off,hostfwd=tcp:127.0.0.1:0-10.0.2.15:22"]
+    line += ["-device", "virtio-net-pci,netdev=net,romfile="]
+    line += ["-device", "virtio-rng-pci"]
+    for number, share in enumerate(config.shares):
+        readonly = ",readonly=on" if share.readonly else ""
+        line += ["-fsdev", f"local,id=fs{number},path={share.host},security_model=none{readonly}"]
+        line += ["-device", f"virtio-9p-pci,fsdev=fs{number},mount_tag={share_tag(number)}"]
+    if boot.gdb:
+        line += ["-gdb", f"tcp:127.0.0.1:{GDB_PORT}"]
+    return line
+
+
+def share_tag(number: int) -> str:
+    """The 9p tag of the share with that number."""
+    return f"share{number}"
+
+
+def live(
+    config: MachineConfig, accelerator: Accelerator, boot: Boot, fds: Descriptors
+) -> list[str]:
+    """The command line of a VM that devmodel supervises. It starts stopped, for QMP to go on."""
+    line = _common(config, accelerator, boot)
+    line += ["-S"]
+    line += [
+        "-object",
+        f"memory-backend-file,id=ram,size={config.memory},mem-path=/proc/self/fd/{fds.ram},share=on",
+    ]
+    line += ["-chardev", f"socket,id=qmp,fd={fds.qmp}", "-mon", "chardev=qmp,mode=control"]
+    line += ["-chardev", f"socket,id=console,fd={fds.console}", "-serial", "chardev:console"]
+    for number, fd in enumerate(fds.devices):
+        line += ["-chardev", f"socket,id=link{number},fd={fd}"]
+        line += [
+            "-device",
+            f"ivshmem-doorbell,id=dm{number},chardev=link{number},vectors={VECTORS}",
+        ]
+    return [*line, *boot.extra]
+
+
+def standalone(config: MachineConfig, accelerator: Accelerator, boot: Boot) -> list[str]:
+    """The same machine as a line to paste: console on the terminal, devices without an agent.
+
+    BAR 2 is there, all zeros: the driver finds no device behind it.
+    """
+    line = _common(config, accelerator, boot)
+    line += ["-object", f"memory-backend-memfd,id=ram,size={config.memory},share=on"]
+    line += ["-serial", "mon:stdio", *(["-S"] if boot.gdb else [])]
+    for number, device in enumerate(config.devices):
+        line += [
+            "-object",
+            f"memory-backend-memfd,id=bar{number},size={device.region_size},share=on",
+        ]
+        line += ["-device", f"ivshmem-plain,id=dm{number},memdev=bar{number}"]
+    return [*line, *boot.extra]
+
+
+def version() -> tuple[int, ...]:
+    """QEMU's version, as (7, 2, 22). HostNotReady if there is no QEMU, or an old one."""
+    if shutil.which(PROGRAM) is None:
+        raise HostNotReady(f"no {PROGRAM}", hint="apt-get install qemu-system-x86")
+    done = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True, check=False)
+    found = parse_version(done.stdout)
+    if found < MINIMUM:
+        shown = ".".join(map(str, found)) or "of an unknown version"
+        raise HostNotReady(
+            f"{PROGRAM} is {shown}", hint=f"install {MINIMUM[0]}.{MINIMUM[1]} or newer"
+        )
+    return found
+
+
+def parse_version(text: str) -> tuple[int, ...]:
+    """The numbers in `QEMU emulator version 7.2.22 (Debian ...)`; empty if there are none."""
+    words = text.split()
+    if "version" not in words[:-1]:
+        return ()
+    number = words[words.index("version") + 1]
+    parts = number.split(".")
+    return tuple(int(part) for part in parts if part.isdigit())
+
+
+def describe_memory(config: MachineConfig) -> str:
+    """RAM and HBM in one phrase, for messages."""
+    hbm = sum(device.hbm_size for device in config.devices)
+    return f"{sizes.show(config.memory)} RAM" + (f" + {sizes.show(hbm)} HBM" if hbm else "")

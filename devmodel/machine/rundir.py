@@ -1,0 +1,146 @@
+"""The folder of one VM: its description, logs and key; and which VMs are there.
+
+::
+
+    vms/<name>/
+      vm.json      what it is: pid of the supervisor, port, configuration, times
+      lock         held by the supervisor; free means that it is gone
+      key          private key of the login, 0600; removed at the end
+      console.log dmesg qemu.log agent0.log ...    stay until the next VM of that name
+
+A VM whose supervisor is gone is *stale*: `sweep` removes its key and marks it ended.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import IO
+
+from devmodel.machine import paths
+from devmodel.machine.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class VmInfo:
+    """What vm.json says."""
+
+    name: str
+    pid: int
+    state: str
+    """starting, running or ended"""
+    port: int = 0
+    host_key: str = ""
+    config: str = ""
+    kernel: str = ""
+    accelerator: str = ""
+    started: float = 0.0
+    """seconds since the epoch"""
+    ending: str = ""
+
+
+class RunDir:
+    """A VM's folder, held by this process as long as the object is open."""
+
+    def __init__(self, path: Path, lock: IO[str]) -> None:
+        self.path = path
+        self._lock = lock
+
+    @classmethod
+    def claim(cls, name: str) -> "RunDir":
+        """The folder of `name`, or of `name`-2, -3 ... while that is another running VM's.
+
+        Logs of an earlier VM in it are removed.
+        """
+        for number in range(1, 1000):
+            path = paths.vms() / (name if number == 1 else f"{name}-{number}")
+            path.mkdir(parents=True, exist_ok=True)
+            lock = _try_lock(path)
+            if lock is not None:
+                for old in path.iterdir():
+                    if old.name != "lock":
+                        old.unlink()
+                return cls(path, lock)
+        raise ConfigError(f"too many VMs are called {name}", hint="devmodel ps shows them")
+
+    @property
+    def name(self) -> str:
+        """The VM's name, unique among those that run."""
+        return self.path.name
+
+    def write_key(self, key: bytes) -> None:
+        """Keep the login key, for its owner only."""
+        fd = os.open(self.path / "key", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(key)
+
+    def write(self, info: VmInfo) -> None:
+        """Replace vm.json, whole."""
+        write_info(self.path, info)
+
+    def close(self) -> None:
+        """Remove what only a running VM needs, and let go."""
+        for name in ("key", "vm.cpio"):
+            (self.path / name).unlink(missing_ok=True)
+        self._lock.close()
+
+
+def _try_lock(path: Path) -> IO[str] | None:
+    lock = (path / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        return None
+    return lock
+
+
+def write_info(folder: Path, info: VmInfo) -> None:
+    """Replace vm.json in `folder`, whole."""
+    temporary = folder / ".vm.json"
+    temporary.write_text(json.dumps(asdict(info), indent=1) + "\n")
+    temporary.replace(folder / "vm.json")
+
+
+def read_info(folder: Path) -> VmInfo | None:
+    """What vm.json in `folder` says; None if there is none that can be read."""
+    try:
+        return VmInfo(**json.loads((folder / "vm.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def everything() -> Iterator[tuple[Path, VmInfo]]:
+    """All VMs with a folder, swept: stale ones are marked as ended, their keys removed."""
+    if not paths.vms().is_dir():
+        return
+    for path in sorted(paths.vms().iterdir()):
+        info = read_info(path)
+        if info is None:
+            continue
+        if info.state != "ended" and (lock := _try_lock(path)) is not None:
+            with lock:
+                for name in ("key", "vm.cpio"):
+                    (path / name).unlink(missing_ok=True)
+                info = replace(info, state="ended", ending="its supervisor was killed")
+                write_info(path, info)
+        yield path, info
+
+
+def running(name: str | None) -> tuple[Path, VmInfo]:
+    """The running VM called `name`, or the only one. ConfigError if there is no such one."""
+    found = [(path, info) for path, info in everything() if info.state == "running"]
+    names = ", ".join(info.name for _, info in found)
+    if name is not None:
+        for path, info in found:
+            if info.name == name:
+                return path, info
+        hint = f"running: {names}" if found else "devmodel start starts one"
+        raise ConfigError(f"no running VM is called {name}", hint=hint)
+    if not found:
+        raise ConfigError("no VM is running", hint="devmodel start starts one")
+    if len(found) > 1:
+        raise ConfigError("more than one VM is running", hint=f"name one of {names}")
+    return found[0]

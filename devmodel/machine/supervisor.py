@@ -1,0 +1,258 @@
+"""The thread that owns a VM's processes: starts them, watches them, ends them.
+
+One thread with one asyncio loop for each VM, which lives exactly as long as the VM's processes:
+they are told to die with the thread that started them (devmodel.agent.lifeline), so neither an
+exception nor a SIGKILL leaves anything behind. Everyone else sees `State`, under its condition.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from devmodel.agent import lifeline
+from devmodel.agent.process import Agent, Endpoint
+from devmodel.link import memory
+from devmodel.link.rammap import RamMap
+from devmodel.machine.console import Console
+from devmodel.machine.errors import LaunchFailed
+from devmodel.machine.qmp import Monitor
+
+T = TypeVar("T")
+
+QUIT_SECONDS = 5.0
+AGENT_SECONDS = 20.0
+
+
+@dataclass
+class State:
+    """What is known of the VM. Read and written with `changed` held."""
+
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    exit_code: int | None = None
+    """QEMU's, once it ended"""
+    lost_devices: dict[int, str] = field(default_factory=dict)
+    """number of the device → how its agent ended"""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to start: `command` gives QEMU's argv once the descriptors are known."""
+
+    name: str
+    ram_bytes: int
+    command: Callable[[int, int, int, tuple[int, ...]], list[str]]
+    """(ram, qmp, console, device sockets) → argv"""
+    folder: Path
+    run: bool = True
+    """False leaves the guest's processors stopped, for a debugger"""
+
+
+class Supervisor:
+    """Runs a `Plan` on `endpoints`. Use from any thread but its own."""
+
+    def __init__(self, plan: Plan, endpoints: Sequence[Endpoint], console: Console) -> None:
+        self.state = State()
+        self.console = console
+        self.agents: list[Agent] = []
+        self.process: subprocess.Popen[bytes] | None = None
+        self.monitor = Monitor(plan.name)
+        self._plan = plan
+        self._endpoints = endpoints
+        self._stopping = False
+        self._loop = asyncio.new_event_loop()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._thread = threading.Thread(target=self._run_loop, name=f"devmodel-{plan.name}")
+        # A program that forgets to close its VM must still be able to end.
+        self._thread.daemon = True
+        self._thread.start()
+
+    # --- for other threads
+
+    def call(self, work: Coroutine[Any, Any, T], timeout: float) -> T:
+        """Run `work` on the supervisor's loop and wait for it. TimeoutError after `timeout` s."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result(timeout)
+        except TimeoutError:
+            future.cancel()
+            raise
+
+    def start(self) -> None:
+        """Start agents and QEMU. LaunchFailed if that does not work."""
+        self.call(self._start(), 30.0)
+
+    def close(self) -> None:
+        """End all processes and the thread. May be called again."""
+        if not self._thread.is_alive():
+            return
+        try:
+            self.call(self._stop(), 4 * QUIT_SECONDS)
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(QUIT_SECONDS)
+
+    def wait_for(self, condition: Callable[[], bool], timeout: float | None) -> bool:
+        """Wait until `condition()`, asked whenever something happened, but `timeout` s at most."""
+        with self.state.changed:
+            return self.state.changed.wait_for(condition, timeout)
+
+    # --- the thread
+
+    def _run_loop(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+        self._loop.close()
+
+    def _notify(self) -> None:
+        with self.state.changed:
+            self.state.changed.notify_all()
+
+    async def _start(self) -> None:
+        plan = self._plan
+        with contextlib.ExitStack() as stack:
+            ram = memory.create(f"ram-{plan.name}", plan.ram_bytes)
+            stack.callback(os.close, ram)
+            qmp, qemu_qmp = socket.socketpair()
+            console, qemu_console = socket.socketpair()
+            for sock in (qemu_qmp, qemu_console):
+                stack.callback(sock.close)
+            layout = RamMap.q35(plan.ram_bytes)
+            for number, endpoint in enumerate(self._endpoints):
+                agent = Agent.start(
+                    endpoint,
+                    f"dm{number}",
+                    ram,
+                    layout,
+                    plan.folder / f"agent{number}.log",
+                    generation=1,
+                )
+                self.agents.append(agent)
+                self._tasks.append(self._loop.create_task(self._watch_agent(number, agent)))
+            links = tuple(endpoint.guest.fileno() for endpoint in self._endpoints)
+            fds = (ram, qemu_qmp.fileno(), qemu_console.fileno(), links)
+            argv = plan.command(*fds)
+            self.process = _spawn(argv, (*fds[:3], *links), plan.folder / "qemu.log")
+            self._tasks.append(self._loop.create_task(self._watch_qemu(self.process)))
+            self._tasks.append(self._loop.create_task(self._read_console(console)))
+        for endpoint in self._endpoints:
+            endpoint.guest.close()
+        try:
+            await self.monitor.connect(qmp)
+        except LaunchFailed:
+            qmp.close()
+            raise
+        # QEMU waits (-S) until the devices are there: the guest's driver looks only once.
+        await asyncio.gather(*(_agent_ready(agent) for agent in self.agents))
+        if plan.run:
+            await self.monitor.command("cont")
+
+    async def _watch_qemu(self, process: subprocess.Popen[bytes]) -> None:
+        code = await _ended(process)
+        with self.state.changed:
+            self.state.exit_code = code
+            self.state.changed.notify_all()
+
+    async def _watch_agent(self, number: int, agent: Agent) -> None:
+        await _ended(agent.process)
+        if self._stopping:
+            return
+        agent.lost()
+        with self.state.changed:
+            self.state.lost_devices[number] = agent.ending()
+            self.state.changed.notify_all()
+
+    async def _read_console(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        with sock:
+            while True:
+                try:
+                    data = await self._loop.sock_recv(sock, 65536)
+                except OSError:
+                    break
+                if not data:
+                    break
+                self.console.feed(data)
+                self._notify()
+        self.console.close()
+        self._notify()
+
+    async def _stop(self) -> None:
+        self._stopping = True
+        process = self.process
+        if process is not None and process.poll() is None:
+            process.terminate()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(_ended(process), QUIT_SECONDS)
+            if process.poll() is None:
+                process.kill()
+        await self.monitor.disconnect()
+        for agent in self.agents:
+            agent.stop()
+        # The console ends with QEMU; what is still in the socket is read first.
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=QUIT_SECONDS)
+            for task in late:
+                task.cancel()
+
+
+async def _agent_ready(agent: Agent) -> None:
+    """Wait for the agent's line. LaunchFailed with the end of its log if it ends instead."""
+    loop = asyncio.get_running_loop()
+    pipe = agent.process.stdout
+    assert pipe is not None
+    readable = asyncio.Event()
+    loop.add_reader(pipe, readable.set)
+    try:
+        await asyncio.wait_for(readable.wait(), AGENT_SECONDS)
+        line = os.read(pipe.fileno(), 100)
+    except TimeoutError:
+        line = b""
+    finally:
+        loop.remove_reader(pipe)
+    if not line:
+        text = agent.log.read_text(errors="replace").splitlines()
+        raise LaunchFailed(
+            f"the agent of {agent.config.name} did not start",
+            hint=f"its log is {agent.log}",
+            details="\n".join(text[-15:]),
+        )
+
+
+async def _ended(process: subprocess.Popen[bytes]) -> int:
+    """Wait for a process by its pidfd: no thread, no polling, no clash with others' children."""
+    loop = asyncio.get_running_loop()
+    done = asyncio.Event()
+    pidfd = os.pidfd_open(process.pid)
+    loop.add_reader(pidfd, done.set)
+    try:
+        await done.wait()
+    finally:
+        loop.remove_reader(pidfd)
+        os.close(pidfd)
+    return process.wait()
+
+
+def _spawn(argv: list[str], fds: tuple[int, ...], log: Path) -> subprocess.Popen[bytes]:
+    """Start QEMU behind the lifeline, its complaints going to `log`."""
+    wrapper = [sys.executable, "-I", "-S", lifeline.__file__, str(os.getpid())]
+    with log.open("wb") as out:
+        try:
+            return subprocess.Popen(
+                [*wrapper, *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                pass_fds=fds,
+                # Not the terminal's Ctrl-C: the supervisor decides.
+                process_group=0,
+            )
+        except OSError as error:
+            raise LaunchFailed(f"{argv[0]} does not start: {error.strerror}") from error
