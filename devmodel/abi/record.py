@@ -41,7 +41,7 @@ class Field:
     meaning: str
 
 
-@dataclass_transform(field_specifiers=(doc,))
+@dataclass_transform()
 class Record:
     """A fixed-size little-endian structure shared by guest and device.
 

@@ -1,0 +1,199 @@
+"""The DMA engine: lists of frames to copy or fill, in order, in bounded bursts.
+
+Works on bus addresses: translation is the driver's, which moves pages that nothing maps. An
+entry that cannot be done gets a status of its own and the list goes on. Entries are copied out
+of guest RAM before they are looked at, so a guest that changes them meanwhile changes nothing.
+
+Whole pages, which is what migrations move, go many at a time; anything else goes entry by
+entry. Both keep the order of the list.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from devmodel.abi.registers import Counters
+from devmodel.abi.rings import Completion, CopyCommand, CopyEntry, CopyOp, Engine, Status
+from devmodel.device.memory import HBM_BASE, Addresses, BadAddress, Memory
+
+ENTRY = np.dtype([("src", "<u8"), ("dst", "<u8"), ("length", "<u4"), ("status", "<u4")])
+assert ENTRY.itemsize == CopyEntry.SIZE
+
+# Entries cost time even when they are empty, so they are bounded too.
+_BURST_ENTRIES = 4096
+# Below this many whole pages the set-up of a batch costs more than it saves.
+_BATCH_PAGES = 8
+
+Entries = NDArray[np.void]
+
+
+@dataclass
+class _Job:
+    """A list that is being worked on: `index` is the next entry, `done` its bytes done so far."""
+
+    command: CopyCommand
+    entries: Entries
+    index: int = 0
+    done: int = 0
+    failed: int = 0
+
+
+class CopyEngine:
+    """Does one list at a time. `page_size` and `burst_bytes` in bytes."""
+
+    def __init__(
+        self, memory: Memory, counters: Counters, page_size: int, burst_bytes: int
+    ) -> None:
+        self._memory = memory
+        self._counters = counters
+        self._page = page_size
+        self._burst = burst_bytes
+        self._job: _Job | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a list is being worked on."""
+        return self._job is not None
+
+    def reset(self) -> None:
+        """Drop the list that is being worked on."""
+        self._job = None
+
+    def start(self, command: CopyCommand) -> Completion | None:
+        """Take a command; a completion at once if it is refused. The engine must not be busy."""
+        if command.opcode not in (CopyOp.COPY, CopyOp.FILL):
+            return self._refuse(command, Status.BAD_COMMAND)
+        try:
+            span = self._memory.span(command.list, command.count * CopyEntry.SIZE)
+        except BadAddress:
+            return self._refuse(command, Status.BAD_ADDRESS)
+        self._job = _Job(command, np.ndarray((command.count,), ENTRY, span))
+        return None
+
+    def _refuse(self, command: CopyCommand, status: Status) -> Completion:
+        self._counters.errors += 1
+        return Completion(
+            cookie=command.cookie, engine=Engine.COPY, status=status, result=(command.count, 0)
+        )
+
+    def step(self) -> Completion | None:
+        """Work for one burst; the completion if that ended the list."""
+        job = self._job
+        if job is None:
+            return None
+        budget, looked_at = self._burst, 0
+        while job.index < job.entries.size and budget > 0 and looked_at < _BURST_ENTRIES:
+            window = min(_BURST_ENTRIES, 1 + budget // self._page)
+            batch = np.array(job.entries[job.index : job.index + window])
+            pages = self._leading_pages(batch) if not job.done else 0
+            if pages >= _BATCH_PAGES and self._do_pages(job, batch[:pages]):
+                budget -= pages * self._page
+                looked_at += pages
+            else:
+                # A batch that is refused is no reason to look at it again for each entry of it.
+                for entry in batch[: max(pages, 1)]:
+                    budget -= self._do_entry(job, entry, budget)
+                    looked_at += 1
+                    if job.done or budget <= 0:
+                        break
+        if job.index < job.entries.size:
+            return None
+        self._job = None
+        status = Status.BAD_ADDRESS if job.failed else Status.OK
+        return Completion(
+            cookie=job.command.cookie, engine=Engine.COPY, status=status, result=(job.failed, 0)
+        )
+
+    def _leading_pages(self, batch: Entries) -> int:
+        """How many entries at the start of `batch` are one aligned page each."""
+        where = batch["dst"] | batch["src"] if self._copies() else batch["dst"]
+        page = (batch["length"] == self._page) & ((where & np.uint64(self._page - 1)) == 0)
+        return int(batch.size if page.all() else np.argmin(page))
+
+    def _copies(self) -> bool:
+        return self._job is not None and self._job.command.opcode == CopyOp.COPY
+
+    def _do_pages(self, job: _Job, batch: Entries) -> bool:
+        """Do a batch of whole pages at once. False, and nothing done, if that is not possible."""
+        dst: Addresses = batch["dst"]
+        try:
+            if self._copies():
+                src: Addresses = batch["src"]
+                if _meet(src, dst):
+                    return False
+                pages = self._memory.gather(src, self._page)
+            else:
+                src = dst
+                words = np.full((batch.size, self._page // 8), job.command.pattern, "<u8")
+                pages = words.view(f"V{self._page}")[:, 0]
+            self._memory.scatter(dst, pages)
+        except BadAddress:
+            return False
+        to_hbm, from_hbm = dst >= HBM_BASE, src >= HBM_BASE
+        inward = int(np.count_nonzero(to_hbm & ~from_hbm)) * self._page
+        outward = int(np.count_nonzero(from_hbm & ~to_hbm)) * self._page
+        self._counters.copy_bytes_to_device += inward
+        self._counters.copy_bytes_to_system += outward
+        self._counters.copy_bytes_local += batch.size * self._page - inward - outward
+        job.entries["status"][job.index : job.index + batch.size] = Status.OK
+        job.index += int(batch.size)
+        return True
+
+    def _do_entry(self, job: _Job, entry: np.void, budget: int) -> int:
+        """Do one entry, or the next `budget` bytes of it; how many bytes that were."""
+        src, dst, length, _ = (int(x) for x in entry.item())
+        amount = 0
+        try:
+            status = self._check(src, dst, length)
+            if status == Status.OK:
+                amount = min(length - job.done, max(budget, 8) & ~7)
+                self._move(src + job.done, dst + job.done, amount, job.command.pattern)
+                job.done += amount
+        except BadAddress:
+            status = Status.BAD_ADDRESS
+        if status == Status.OK and job.done < length:
+            return amount
+        job.failed += status != Status.OK
+        job.entries["status"][job.index] = status
+        job.index += 1
+        job.done = 0
+        return amount
+
+    def _check(self, src: int, dst: int, length: int) -> Status:
+        """Whether the whole entry can be done; `BadAddress` if it leaves the memory."""
+        if length % 8:
+            return Status.BAD_ARGUMENT
+        self._memory.find(dst, length)
+        if self._copies():
+            self._memory.find(src, length)
+            # A burst may end anywhere within it, so an overlap has no one right outcome.
+            if length and src < dst + length and dst < src + length:
+                return Status.BAD_ARGUMENT
+        return Status.OK
+
+    def _move(self, src: int, dst: int, length: int, pattern: int) -> None:
+        target = self._memory.span(dst, length)
+        if self._copies():
+            target[:] = self._memory.span(src, length)
+            self._count(src, dst, length)
+        else:
+            target.view("<u8")[:] = pattern
+            self._count(dst, dst, length)
+
+    def _count(self, src: int, dst: int, length: int) -> None:
+        if (src >= HBM_BASE) == (dst >= HBM_BASE):
+            self._counters.copy_bytes_local += length
+        elif dst >= HBM_BASE:
+            self._counters.copy_bytes_to_device += length
+        else:
+            self._counters.copy_bytes_to_system += length
+
+
+def _meet(src: Addresses, dst: Addresses) -> bool:
+    """Whether one entry may read what another writes: then only one after the other is right."""
+    if src.max() < dst.min() or dst.max() < src.min():
+        return False
+    return bool(np.intersect1d(src, dst).size)

@@ -1,0 +1,325 @@
+"""The device: registers, engines and rings put together, driven by `Device.step`.
+
+One thread steps the device. Every step looks at the control ring first, again before each
+engine's burst, so the latency of an invalidate is one burst; nothing runs between steps. The
+caller loops::
+
+    while True:
+        if not device.step() and device.arm():
+            wait for a doorbell, but not for long: correctness never rests on one
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+
+from devmodel.abi.layout import LAYOUT_HASH
+from devmodel.abi.registers import (
+    ABI_MAJOR,
+    ABI_MINOR,
+    DEVICE_PAGE,
+    DRIVER_PAGE,
+    MAGIC,
+    DeviceRegs,
+    DeviceState,
+    DriverRegs,
+    Vector,
+)
+from devmodel.abi.rings import (
+    Completion,
+    ComputeCommand,
+    ControlCommand,
+    ControlOp,
+    CopyCommand,
+    Status,
+)
+from devmodel.device.compute import ComputeEngine
+from devmodel.device.config import DeviceConfig
+from devmodel.device.copy_engine import CopyEngine
+from devmodel.device.counters import CounterPage
+from devmodel.device.memory import BadAddress, Bytes, Memory
+from devmodel.device.mmu import Mmu
+from devmodel.device.programs import BUILTIN
+from devmodel.device.programs.registry import Program
+from devmodel.device.ring import Consumer, Producer, fence
+
+_STATUS_WORD = ControlCommand.offset("status")
+_EPOCH = (DRIVER_PAGE + DriverRegs.offset("epoch")) // 8
+_HEARTBEAT = (DEVICE_PAGE + DeviceRegs.offset("heartbeat")) // 8
+_RESET_ACK = (DEVICE_PAGE + DeviceRegs.offset("reset_ack")) // 8
+_MAGIC = (DEVICE_PAGE + DeviceRegs.offset("magic")) // 8
+
+
+class Device:
+    """A device on a shared region.
+
+    `region` is writable memory of at least the control part of BAR 2 (1 MiB), 8-byte aligned;
+    `ram` is guest RAM as (guest-physical base, uint8 array) pieces; `hbm` is a uint8 array of
+    `config.hbm_size` bytes, wherever it lives. `doorbell` is called to interrupt the guest.
+    `programs` are what may be launched, by name. `ValueError` if these do not fit together.
+    """
+
+    def __init__(
+        self,
+        config: DeviceConfig,
+        region: memoryview,
+        ram: Iterable[tuple[int, Bytes]],
+        hbm: Bytes | None,
+        doorbell: Callable[[Vector], None],
+        programs: Mapping[str, Program] = BUILTIN,
+    ) -> None:
+        if (0 if hbm is None else hbm.size) != config.hbm_size:
+            raise ValueError("hbm does not have the size that the configuration says")
+        self.config = config
+        self._region = region.cast("B")
+        if self._region.nbytes < config.rings["fault"].end:
+            raise ValueError("the region is too small for the rings")
+        # A whole number of words: cast refuses anything else.
+        self._region = self._region[: self._region.nbytes & ~7]
+        self._words = self._region.cast("Q")
+        self._doorbell = doorbell
+        self._counter_page = CounterPage(self._words)
+        self.counters = self._counter_page.now
+        memory = Memory(ram, hbm)
+        self._mmu = Mmu(memory, self.counters, config.page_shift, config.tlb_entries)
+        self._copy_engine = CopyEngine(memory, self.counters, config.page_size, config.burst_bytes)
+        self._compute_engine = ComputeEngine(
+            memory, self._mmu, self.counters, programs, config.burst_bytes, config.max_programs
+        )
+        rings = config.rings
+        self._control = Consumer(self._region, rings["control"], self._ring_error)
+        self._copy = Consumer(self._region, rings["copy"], self._ring_error)
+        self._compute = Consumer(self._region, rings["compute"], self._compute_ring_error)
+        self._completion = Producer(self._region, rings["completion"], self._ring_error)
+        self._fault = Producer(self._region, rings["fault"], self._ring_error)
+        self._consumers = (self._control, self._copy, self._compute)
+        self._completions: deque[Completion] = deque()
+        # Slots of the compute ring whose launches were killed before they were taken.
+        self._killed: set[int] = set()
+        self._most_completions = 2 * (config.max_programs + config.compute_entries)
+        self._armed = False
+        self._heartbeat = 0
+        # An epoch that an earlier life of this device acknowledged is a driver's that has to
+        # start again: its rings mean nothing here. Any other epoch is a request still open.
+        self._epoch = self._words[_RESET_ACK]
+        self._ready = False
+        self._identify()
+
+    # Registers
+
+    def _identify(self) -> None:
+        """Write DeviceRegs, the magic last: whoever finds it finds the rest."""
+        config = self.config
+        rings = config.rings
+        registers = DeviceRegs(
+            magic=MAGIC,
+            abi_major=ABI_MAJOR,
+            abi_minor=ABI_MINOR,
+            layout_hash=LAYOUT_HASH,
+            generation=config.generation,
+            reset_ack=self._epoch,
+            state=DeviceState.READY,
+            peer=config.peer,
+            model=config.model,
+            page_shift=config.page_shift,
+            features=config.features,
+            hbm_size=config.hbm_size,
+            hbm_offset=config.hbm_offset,
+            region_size=config.region_size,
+            **{f"{name}_offset": ring.offset for name, ring in rings.items()},
+            **{f"{name}_entries": ring.entries for name, ring in rings.items()},
+        )
+        words = memoryview(registers.pack()).cast("Q")
+        self._words[_MAGIC] = 0
+        for index, word in enumerate(words):
+            if index != _MAGIC:
+                self._words[index] = word
+        self._words[_MAGIC] = MAGIC
+
+    def _look_at_epoch(self) -> None:
+        epoch = self._words[_EPOCH]
+        if epoch in (0, self._epoch):
+            return
+        self._compute_engine.reset()
+        self._copy_engine.reset()
+        self._mmu.reset()
+        self._completions.clear()
+        self._killed.clear()
+        for ring in (*self._consumers, self._completion, self._fault):
+            ring.clear()
+        self._counter_page.clear()
+        self._epoch = epoch
+        self._ready = True
+        self._armed = False
+        self._words[_RESET_ACK] = epoch
+
+    # Stepping
+
+    def step(self) -> bool:
+        """Do at most one burst of each engine. True if another step would find work."""
+        self._heartbeat += 1
+        self._words[_HEARTBEAT] = self._heartbeat
+        self._look_at_epoch()
+        if not self._ready:
+            return False
+        if self._armed:
+            self._armed = False
+            for ring in self._consumers:
+                ring.set_event(False)
+        self._serve_control()
+        self._step_copy()
+        self._serve_control()
+        self._step_compute()
+        self._flush()
+        self._counter_page.publish()
+        return self._has_work()
+
+    def arm(self) -> bool:
+        """Ask for doorbells before a sleep. False if there is work after all: do not sleep."""
+        if not self._ready:
+            return self._words[_EPOCH] in (0, self._epoch)
+        self._armed = True
+        for ring in self._consumers:
+            ring.set_event(True)
+        # The driver stores `produced` and then looks at `event`: here it is the other way round.
+        fence()
+        return not self._has_work() and self._words[_EPOCH] in (0, self._epoch)
+
+    def _has_work(self) -> bool:
+        return (
+            self._copy_engine.busy
+            or self._compute_engine.runnable
+            or self._control.available() > 0
+            or (self._copy.available() > 0 and self._can_take())
+            or (self._compute.available() > 0 and self._can_launch())
+        )
+
+    def _can_take(self) -> bool:
+        """No command is taken while completions of earlier ones find no room."""
+        return not self._completions
+
+    def _can_launch(self) -> bool:
+        return self._can_take() and not self._compute_engine.full
+
+    def _ring_error(self) -> None:
+        self.counters.errors += 1
+
+    def _compute_ring_error(self) -> None:
+        self.counters.errors += 1
+        self._killed.clear()
+
+    # Control
+
+    def _serve_control(self) -> None:
+        for _ in range(self._control.available()):
+            command = ControlCommand.unpack(self._control.peek())
+            status = self._control_command(command)
+            if status != Status.OK:
+                self.counters.errors += 1
+            # Completions that belong to a command are in the ring before it is acknowledged.
+            self._flush()
+            start = self._control.offset(self._control.index) + _STATUS_WORD
+            self._region[start : start + 4] = int(status).to_bytes(4, "little")
+            self._control.advance()
+
+    def _control_command(self, command: ControlCommand) -> Status:
+        match command.opcode:
+            case ControlOp.NOP:
+                return Status.OK
+            case ControlOp.CONTEXT_CREATE:
+                return self._create_context(command)
+            case ControlOp.CONTEXT_DESTROY:
+                return self._destroy_context(command.ctx)
+            case ControlOp.INVALIDATE:
+                return self._invalidate(command)
+            case ControlOp.REPLAY:
+                self._compute_engine.replay(command.seq)
+                return Status.OK
+            case ControlOp.CANCEL:
+                # What is not there any more needs no end: the driver may have been overtaken.
+                self._compute_engine.cancel(command.seq)
+                return Status.OK
+            case ControlOp.STOP:
+                self._kill_waiting_launches(lambda launch: launch.cookie == command.cookie)
+                self._compute_engine.stop(command.cookie)
+                return Status.OK
+        return Status.BAD_COMMAND
+
+    def _create_context(self, command: ControlCommand) -> Status:
+        try:
+            created = self._mmu.create(command.ctx, command.root)
+        except BadAddress:
+            return Status.BAD_ADDRESS
+        return Status.BAD_ARGUMENT if created is None else Status.OK
+
+    def _destroy_context(self, ctx: int) -> Status:
+        if self._mmu.context(ctx) is None:
+            return Status.NO_CONTEXT
+        self._kill_waiting_launches(lambda launch: launch.ctx == ctx)
+        self._compute_engine.stop_context(ctx)
+        self._mmu.destroy(ctx)
+        return Status.OK
+
+    def _invalidate(self, command: ControlCommand) -> Status:
+        if self._mmu.context(command.ctx) is None:
+            return Status.NO_CONTEXT
+        if not self._mmu.invalidate(command.ctx, command.va, command.length):
+            return Status.BAD_ARGUMENT
+        self.counters.invalidates += 1
+        return Status.OK
+
+    def _kill_waiting_launches(self, wanted: Callable[[ComputeCommand], bool]) -> None:
+        """End launches that are still in the ring, so that none comes to life later."""
+        for ahead in range(self._compute.available()):
+            index = self._compute.index + ahead
+            launch = ComputeCommand.unpack(self._compute.peek(ahead))
+            if index not in self._killed and wanted(launch):
+                self._killed.add(index)
+                self._compute_engine.kill_unlaunched(launch.cookie)
+
+    # Engines
+
+    def _step_copy(self) -> None:
+        if not self._copy_engine.busy and self._can_take() and self._copy.available():
+            command = CopyCommand.unpack(self._copy.peek())
+            self._copy.advance()
+            refused = self._copy_engine.start(command)
+            if refused is not None:
+                self._completions.append(refused)
+        done = self._copy_engine.step()
+        if done is not None:
+            self._completions.append(done)
+        if self._completions:
+            self._flush()
+
+    def _step_compute(self) -> None:
+        waiting = self._compute.available()
+        while waiting and self._can_launch():
+            command = ComputeCommand.unpack(self._compute.peek())
+            index = self._compute.index
+            self._compute.advance()
+            waiting -= 1
+            if index in self._killed:
+                self._killed.discard(index)
+            else:
+                self._compute_engine.launch(command)
+        self._compute_engine.step()
+
+    def _flush(self) -> None:
+        """Hand over what the guest is to hear, and ring once for each ring that wants it."""
+        if self._compute_engine.ended:
+            self._completions.extend(self._compute_engine.ended)
+            self._compute_engine.ended.clear()
+            while len(self._completions) > self._most_completions:
+                # Only a guest that takes none, and whose indices jump, gets here.
+                self._completions.pop()
+                self.counters.errors += 1
+        if self._completions:
+            for _ in range(min(self._completion.room(), len(self._completions))):
+                self._completion.push(self._completions.popleft().pack())
+        self._compute_engine.write_faults(self._fault)
+        if self._completion.doorbell_due():
+            self._doorbell(Vector.COMPLETION)
+        if self._fault.doorbell_due():
+            self._doorbell(Vector.FAULT)
