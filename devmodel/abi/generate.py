@@ -35,17 +35,25 @@ def _c_struct(record: type[Record]) -> list[str]:
     return ["", *comment, f"struct {record.C_NAME} {{", *map(_c_field, record.FIELDS), "};"]
 
 
+# Checked by every C compiler that sees a layout; for C alone, as C++ spells it otherwise.
+ASSERT_MACROS = """
+#ifndef __cplusplus
+#define DEVMODEL_SIZE(type, size) \\
+	_Static_assert(sizeof(struct type) == (size), #type)
+#define DEVMODEL_AT(type, field, at) \\
+	_Static_assert(__builtin_offsetof(struct type, field) == (at), #type "." #field)
+#else
+#define DEVMODEL_SIZE(type, size)
+#define DEVMODEL_AT(type, field, at)
+#endif"""
+
+
 def _c_asserts(records: tuple[type[Record], ...]) -> list[str]:
-    lines = ["", "#ifndef __cplusplus"]
+    lines = [""]
     for record in records:
-        name = f"struct {record.C_NAME}"
-        lines.append(f'_Static_assert(sizeof({name}) == {record.SIZE}, "{record.C_NAME}");')
-        lines += [
-            f"_Static_assert(__builtin_offsetof({name}, {f.name}) == {f.offset}, "
-            f'"{record.C_NAME}.{f.name}");'
-            for f in record.FIELDS
-        ]
-    return [*lines, "#endif"]
+        lines.append(f"DEVMODEL_SIZE({record.C_NAME}, {record.SIZE});")
+        lines += [f"DEVMODEL_AT({record.C_NAME}, {f.name}, {f.offset});" for f in record.FIELDS]
+    return lines
 
 
 def _header(guard: str, license_line: str, body: list[str]) -> str:
@@ -90,7 +98,7 @@ def uapi_header() -> str:
         f"struct {r.record.C_NAME})"
         for r in ioctl.IOCTLS
     ]
-    body += _c_asserts(layout.UAPI_RECORDS)
+    body += [ASSERT_MACROS, *_c_asserts(layout.UAPI_RECORDS)]
     return _header("_DEVMODEL_H", "GPL-2.0 WITH Linux-syscall-note", body)
 
 

@@ -258,76 +258,84 @@ struct devmodel_stats {
 #define DEVMODEL_IOC_STATS	_IOR(DEVMODEL_IOC_MAGIC, 6, struct devmodel_stats)
 
 #ifndef __cplusplus
-_Static_assert(sizeof(struct devmodel_info) == 48, "devmodel_info");
-_Static_assert(__builtin_offsetof(struct devmodel_info, abi_major) == 0, "devmodel_info.abi_major");
-_Static_assert(__builtin_offsetof(struct devmodel_info, abi_minor) == 4, "devmodel_info.abi_minor");
-_Static_assert(__builtin_offsetof(struct devmodel_info, layout_hash) == 8, "devmodel_info.layout_hash");
-_Static_assert(__builtin_offsetof(struct devmodel_info, model) == 16, "devmodel_info.model");
-_Static_assert(__builtin_offsetof(struct devmodel_info, page_shift) == 20, "devmodel_info.page_shift");
-_Static_assert(__builtin_offsetof(struct devmodel_info, features) == 24, "devmodel_info.features");
-_Static_assert(__builtin_offsetof(struct devmodel_info, hbm_bytes) == 32, "devmodel_info.hbm_bytes");
-_Static_assert(__builtin_offsetof(struct devmodel_info, context) == 40, "devmodel_info.context");
-_Static_assert(__builtin_offsetof(struct devmodel_info, reserved) == 44, "devmodel_info.reserved");
-_Static_assert(sizeof(struct devmodel_launch) == 112, "devmodel_launch");
-_Static_assert(__builtin_offsetof(struct devmodel_launch, program) == 0, "devmodel_launch.program");
-_Static_assert(__builtin_offsetof(struct devmodel_launch, args) == 32, "devmodel_launch.args");
-_Static_assert(__builtin_offsetof(struct devmodel_launch, nargs) == 96, "devmodel_launch.nargs");
-_Static_assert(__builtin_offsetof(struct devmodel_launch, flags) == 100, "devmodel_launch.flags");
-_Static_assert(__builtin_offsetof(struct devmodel_launch, handle) == 104, "devmodel_launch.handle");
-_Static_assert(sizeof(struct devmodel_wait) == 48, "devmodel_wait");
-_Static_assert(__builtin_offsetof(struct devmodel_wait, handle) == 0, "devmodel_wait.handle");
-_Static_assert(__builtin_offsetof(struct devmodel_wait, timeout_ms) == 8, "devmodel_wait.timeout_ms");
-_Static_assert(__builtin_offsetof(struct devmodel_wait, status) == 12, "devmodel_wait.status");
-_Static_assert(__builtin_offsetof(struct devmodel_wait, result) == 16, "devmodel_wait.result");
-_Static_assert(__builtin_offsetof(struct devmodel_wait, fault_address) == 32, "devmodel_wait.fault_address");
-_Static_assert(__builtin_offsetof(struct devmodel_wait, fault_access) == 40, "devmodel_wait.fault_access");
-_Static_assert(__builtin_offsetof(struct devmodel_wait, reserved) == 44, "devmodel_wait.reserved");
-_Static_assert(sizeof(struct devmodel_migrate) == 56, "devmodel_migrate");
-_Static_assert(__builtin_offsetof(struct devmodel_migrate, address) == 0, "devmodel_migrate.address");
-_Static_assert(__builtin_offsetof(struct devmodel_migrate, length) == 8, "devmodel_migrate.length");
-_Static_assert(__builtin_offsetof(struct devmodel_migrate, target) == 16, "devmodel_migrate.target");
-_Static_assert(__builtin_offsetof(struct devmodel_migrate, flags) == 20, "devmodel_migrate.flags");
-_Static_assert(__builtin_offsetof(struct devmodel_migrate, moved) == 24, "devmodel_migrate.moved");
-_Static_assert(__builtin_offsetof(struct devmodel_migrate, already) == 32, "devmodel_migrate.already");
-_Static_assert(__builtin_offsetof(struct devmodel_migrate, failed) == 40, "devmodel_migrate.failed");
-_Static_assert(__builtin_offsetof(struct devmodel_migrate, outcomes) == 48, "devmodel_migrate.outcomes");
-_Static_assert(sizeof(struct devmodel_advise) == 24, "devmodel_advise");
-_Static_assert(__builtin_offsetof(struct devmodel_advise, address) == 0, "devmodel_advise.address");
-_Static_assert(__builtin_offsetof(struct devmodel_advise, length) == 8, "devmodel_advise.length");
-_Static_assert(__builtin_offsetof(struct devmodel_advise, policy) == 16, "devmodel_advise.policy");
-_Static_assert(__builtin_offsetof(struct devmodel_advise, flags) == 20, "devmodel_advise.flags");
-_Static_assert(sizeof(struct devmodel_snapshot) == 40, "devmodel_snapshot");
-_Static_assert(__builtin_offsetof(struct devmodel_snapshot, address) == 0, "devmodel_snapshot.address");
-_Static_assert(__builtin_offsetof(struct devmodel_snapshot, length) == 8, "devmodel_snapshot.length");
-_Static_assert(__builtin_offsetof(struct devmodel_snapshot, cpu) == 16, "devmodel_snapshot.cpu");
-_Static_assert(__builtin_offsetof(struct devmodel_snapshot, device) == 24, "devmodel_snapshot.device");
-_Static_assert(__builtin_offsetof(struct devmodel_snapshot, page_shift) == 32, "devmodel_snapshot.page_shift");
-_Static_assert(__builtin_offsetof(struct devmodel_snapshot, reserved) == 36, "devmodel_snapshot.reserved");
-_Static_assert(sizeof(struct devmodel_stats) == 192, "devmodel_stats");
-_Static_assert(__builtin_offsetof(struct devmodel_stats, device_faults) == 0, "devmodel_stats.device_faults");
-_Static_assert(__builtin_offsetof(struct devmodel_stats, device_fault_batches) == 8, "devmodel_stats.device_fault_batches");
-_Static_assert(__builtin_offsetof(struct devmodel_stats, device_faults_failed) == 16, "devmodel_stats.device_faults_failed");
-_Static_assert(__builtin_offsetof(struct devmodel_stats, cpu_faults) == 24, "devmodel_stats.cpu_faults");
-_Static_assert(__builtin_offsetof(struct devmodel_stats, pages_to_device) == 32, "devmodel_stats.pages_to_device");
-_Static_assert(__builtin_offsetof(struct devmodel_stats, pages_to_system) == 40, "devmodel_stats.pages_to_system");
-_Static_assert(__builtin_offsetof(struct devmodel_stats, pages_zeroed) == 48, "devmodel_stats.pages_zeroed");
-_Static_assert(__builtin_offsetof(struct devmodel_stats, pages_failed) == 56, "devmodel_stats.pages_failed");
-_Static_assert(__builtin_offsetof(struct devmodel_stats, bytes_to_device) == 64, "devmodel_stats.bytes_to_device");
-_Static_assert(__builtin_offsetof(struct devmodel_stats, bytes_to_system) == 72, "devmodel_stats.bytes_to_system");
-_Static_assert(__builtin_offsetof(struct devmodel_stats, notifications) == 80, "devmodel_stats.notifications");
-_Static_assert(__builtin_offsetof(struct devmodel_stats, invalidates) == 88, "devmodel_stats.invalidates");
-_Static_assert(__builtin_offsetof(struct devmodel_stats, pages_dirtied) == 96, "devmodel_stats.pages_dirtied");
-_Static_assert(__builtin_offsetof(struct devmodel_stats, tlb_hits) == 104, "devmodel_stats.tlb_hits");
-_Static_assert(__builtin_offsetof(struct devmodel_stats, tlb_misses) == 112, "devmodel_stats.tlb_misses");
-_Static_assert(__builtin_offsetof(struct devmodel_stats, hbm_bytes) == 120, "devmodel_stats.hbm_bytes");
-_Static_assert(__builtin_offsetof(struct devmodel_stats, hbm_bytes_in_use) == 128, "devmodel_stats.hbm_bytes_in_use");
-_Static_assert(__builtin_offsetof(struct devmodel_stats, mirrors) == 136, "devmodel_stats.mirrors");
-_Static_assert(__builtin_offsetof(struct devmodel_stats, page_table_pages) == 144, "devmodel_stats.page_table_pages");
-_Static_assert(__builtin_offsetof(struct devmodel_stats, programs) == 152, "devmodel_stats.programs");
-_Static_assert(__builtin_offsetof(struct devmodel_stats, my_device_faults) == 160, "devmodel_stats.my_device_faults");
-_Static_assert(__builtin_offsetof(struct devmodel_stats, my_notifications) == 168, "devmodel_stats.my_notifications");
-_Static_assert(__builtin_offsetof(struct devmodel_stats, my_invalidates) == 176, "devmodel_stats.my_invalidates");
-_Static_assert(__builtin_offsetof(struct devmodel_stats, my_page_table_pages) == 184, "devmodel_stats.my_page_table_pages");
+#define DEVMODEL_SIZE(type, size) \
+	_Static_assert(sizeof(struct type) == (size), #type)
+#define DEVMODEL_AT(type, field, at) \
+	_Static_assert(__builtin_offsetof(struct type, field) == (at), #type "." #field)
+#else
+#define DEVMODEL_SIZE(type, size)
+#define DEVMODEL_AT(type, field, at)
 #endif
+
+DEVMODEL_SIZE(devmodel_info, 48);
+DEVMODEL_AT(devmodel_info, abi_major, 0);
+DEVMODEL_AT(devmodel_info, abi_minor, 4);
+DEVMODEL_AT(devmodel_info, layout_hash, 8);
+DEVMODEL_AT(devmodel_info, model, 16);
+DEVMODEL_AT(devmodel_info, page_shift, 20);
+DEVMODEL_AT(devmodel_info, features, 24);
+DEVMODEL_AT(devmodel_info, hbm_bytes, 32);
+DEVMODEL_AT(devmodel_info, context, 40);
+DEVMODEL_AT(devmodel_info, reserved, 44);
+DEVMODEL_SIZE(devmodel_launch, 112);
+DEVMODEL_AT(devmodel_launch, program, 0);
+DEVMODEL_AT(devmodel_launch, args, 32);
+DEVMODEL_AT(devmodel_launch, nargs, 96);
+DEVMODEL_AT(devmodel_launch, flags, 100);
+DEVMODEL_AT(devmodel_launch, handle, 104);
+DEVMODEL_SIZE(devmodel_wait, 48);
+DEVMODEL_AT(devmodel_wait, handle, 0);
+DEVMODEL_AT(devmodel_wait, timeout_ms, 8);
+DEVMODEL_AT(devmodel_wait, status, 12);
+DEVMODEL_AT(devmodel_wait, result, 16);
+DEVMODEL_AT(devmodel_wait, fault_address, 32);
+DEVMODEL_AT(devmodel_wait, fault_access, 40);
+DEVMODEL_AT(devmodel_wait, reserved, 44);
+DEVMODEL_SIZE(devmodel_migrate, 56);
+DEVMODEL_AT(devmodel_migrate, address, 0);
+DEVMODEL_AT(devmodel_migrate, length, 8);
+DEVMODEL_AT(devmodel_migrate, target, 16);
+DEVMODEL_AT(devmodel_migrate, flags, 20);
+DEVMODEL_AT(devmodel_migrate, moved, 24);
+DEVMODEL_AT(devmodel_migrate, already, 32);
+DEVMODEL_AT(devmodel_migrate, failed, 40);
+DEVMODEL_AT(devmodel_migrate, outcomes, 48);
+DEVMODEL_SIZE(devmodel_advise, 24);
+DEVMODEL_AT(devmodel_advise, address, 0);
+DEVMODEL_AT(devmodel_advise, length, 8);
+DEVMODEL_AT(devmodel_advise, policy, 16);
+DEVMODEL_AT(devmodel_advise, flags, 20);
+DEVMODEL_SIZE(devmodel_snapshot, 40);
+DEVMODEL_AT(devmodel_snapshot, address, 0);
+DEVMODEL_AT(devmodel_snapshot, length, 8);
+DEVMODEL_AT(devmodel_snapshot, cpu, 16);
+DEVMODEL_AT(devmodel_snapshot, device, 24);
+DEVMODEL_AT(devmodel_snapshot, page_shift, 32);
+DEVMODEL_AT(devmodel_snapshot, reserved, 36);
+DEVMODEL_SIZE(devmodel_stats, 192);
+DEVMODEL_AT(devmodel_stats, device_faults, 0);
+DEVMODEL_AT(devmodel_stats, device_fault_batches, 8);
+DEVMODEL_AT(devmodel_stats, device_faults_failed, 16);
+DEVMODEL_AT(devmodel_stats, cpu_faults, 24);
+DEVMODEL_AT(devmodel_stats, pages_to_device, 32);
+DEVMODEL_AT(devmodel_stats, pages_to_system, 40);
+DEVMODEL_AT(devmodel_stats, pages_zeroed, 48);
+DEVMODEL_AT(devmodel_stats, pages_failed, 56);
+DEVMODEL_AT(devmodel_stats, bytes_to_device, 64);
+DEVMODEL_AT(devmodel_stats, bytes_to_system, 72);
+DEVMODEL_AT(devmodel_stats, notifications, 80);
+DEVMODEL_AT(devmodel_stats, invalidates, 88);
+DEVMODEL_AT(devmodel_stats, pages_dirtied, 96);
+DEVMODEL_AT(devmodel_stats, tlb_hits, 104);
+DEVMODEL_AT(devmodel_stats, tlb_misses, 112);
+DEVMODEL_AT(devmodel_stats, hbm_bytes, 120);
+DEVMODEL_AT(devmodel_stats, hbm_bytes_in_use, 128);
+DEVMODEL_AT(devmodel_stats, mirrors, 136);
+DEVMODEL_AT(devmodel_stats, page_table_pages, 144);
+DEVMODEL_AT(devmodel_stats, programs, 152);
+DEVMODEL_AT(devmodel_stats, my_device_faults, 160);
+DEVMODEL_AT(devmodel_stats, my_notifications, 168);
+DEVMODEL_AT(devmodel_stats, my_invalidates, 176);
+DEVMODEL_AT(devmodel_stats, my_page_table_pages, 184);
 
 #endif /* _DEVMODEL_H */
