@@ -1,7 +1,7 @@
 """``python -m devmodel.agent CONFIG``: play one device. Started by a supervisor only.
 
-CONFIG is an `AgentConfig` as JSON; the descriptors in it are inherited. Writes "ready" to stdout
-once the device is there, and its log to stderr, which the supervisor directs to a file. SIGTERM
+CONFIG is an `AgentConfig` as JSON; the descriptors in it are inherited. Writes one line to stdout,
+"ready" or "refused: why", and its log to stderr, which the supervisor directs to a file. SIGTERM
 ends it cleanly, with exit code 0; the parent's death ends it at once.
 """
 
@@ -12,7 +12,8 @@ import sys
 
 from devmodel.agent import lifeline, loop
 from devmodel.agent.build import build
-from devmodel.agent.config import AgentConfig
+from devmodel.agent.config import READY, REFUSED, AgentConfig
+from devmodel.device.programs import ProgramError
 from devmodel.link.doorbell import Waiter
 
 log = logging.getLogger("devmodel.agent")
@@ -32,7 +33,7 @@ class _Stop:
 
 
 def main(arguments: list[str]) -> int:
-    """Exit code 0 after SIGTERM, 2 for bad usage, 1 for a device program file that fails."""
+    """Exit code 0 after SIGTERM, 2 for bad usage, 1 if the device cannot be, or fails."""
     if len(arguments) != 1:
         print("usage: python -m devmodel.agent CONFIG", file=sys.stderr)
         return 2
@@ -45,11 +46,15 @@ def main(arguments: list[str]) -> int:
     stop = _Stop()
     try:
         device = build(config)
-    except Exception as error:
-        log.exception("the device cannot be built: %s", error)
+    except ProgramError as error:
+        # The user's mistake: one line for the supervisor to show.
+        print(f"{REFUSED}{error}", flush=True)
+        return 1
+    except Exception:
+        log.exception("the device cannot be built")
         return 1
     log.info("%s, generation %d: ready", config.model, config.generation)
-    print("ready", flush=True)
+    print(READY, flush=True)
     try:
         loop.run(device, Waiter(config.doorbell_fds, stop.reader), lambda: stop.requested)
     except Exception:

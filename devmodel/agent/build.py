@@ -4,7 +4,7 @@ from devmodel.abi.registers import Model, Vector
 from devmodel.agent.config import AgentConfig
 from devmodel.device.config import DeviceConfig
 from devmodel.device.device import Device
-from devmodel.device.programs import BUILTIN
+from devmodel.device.programs import BUILTIN, Program, ProgramError, load_programs
 from devmodel.link import doorbell, memory
 
 
@@ -39,5 +39,16 @@ def build(config: AgentConfig) -> Device:
         ram,
         hbm,
         interrupt,
-        BUILTIN,
+        _programs(config.programs),
     )
+
+
+def _programs(files: tuple[str, ...]) -> dict[str, Program]:
+    """The built-in programs and those of the user's files; ProgramError if two have one name."""
+    programs = dict(BUILTIN)
+    for file in files:
+        for name, program in load_programs(file).items():
+            if name in programs:
+                raise ProgramError(f"{file}: there is a program {name} already; rename yours")
+            programs[name] = program
+    return programs

@@ -6,6 +6,10 @@ from typing import Any
 
 from devmodel.link.rammap import RamMap
 
+READY = "ready"
+REFUSED = "refused: "
+"""The agent's one line on stdout: the device is there; or the user's mistake, in one line."""
+
 
 @dataclass(frozen=True)
 class AgentConfig:

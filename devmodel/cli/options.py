@@ -9,7 +9,7 @@ from devmodel.machine import config as configs
 from devmodel.machine.config import KernelConfig, MachineConfig
 from devmodel.machine.console import READY
 from devmodel.machine.errors import ConfigError
-from devmodel.machine.machine import Options
+from devmodel.machine.launch import Options
 
 
 def add_verbose(parser: argparse.ArgumentParser) -> None:

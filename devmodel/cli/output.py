@@ -1,7 +1,9 @@
 """Words to people on stderr, data on stdout."""
 
+import io
 import json
 import sys
+from typing import TextIO, cast
 
 from rich.console import Console
 
@@ -28,6 +30,18 @@ def show_error(error: DevmodelError, verbose: int) -> None:
     line = " ".join(str(error).split())
     stderr().print(f"[bold red]{PROGRAM}:[/] ", end="")
     print(line, file=sys.stderr)
+
+
+def binary(stream: TextIO) -> io.BufferedIOBase:
+    """The bytes below a text stream, where a guest's output goes unchanged."""
+    return cast(io.BufferedIOBase, stream.buffer)
+
+
+def stdin() -> bytes:
+    """What is piped in; nothing from a terminal, which belongs to the person."""
+    if sys.stdin is None or sys.stdin.isatty():
+        return b""
+    return sys.stdin.buffer.read()
 
 
 def print_json(data: object) -> None:

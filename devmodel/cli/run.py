@@ -7,7 +7,8 @@ import sys
 from devmodel.cli import options, output
 from devmodel.machine import accel, build, qemu
 from devmodel.machine.config import MachineConfig
-from devmodel.machine.machine import Machine, Options
+from devmodel.machine.launch import Options
+from devmodel.machine.machine import Machine
 
 EPILOG = """\
 examples:
@@ -54,10 +55,10 @@ def run(arguments: argparse.Namespace) -> int:
             return vm.shell.interactive()
         result = vm.run(
             arguments.guest_command,
-            stdin=_stdin(),
+            stdin=output.stdin(),
             timeout=arguments.timeout,
-            stdout=sys.stdout.buffer,
-            stderr=sys.stderr.buffer,
+            stdout=output.binary(sys.stdout),
+            stderr=output.binary(sys.stderr),
         )
         return result.exit_code
 
@@ -68,10 +69,3 @@ def dry_run(config: MachineConfig, extra: Options) -> str:
     built = build.build(config.kernel, output.reporter())
     boot = qemu.Boot(built.kernel.image, built.image, extra.append, extra.gdb, extra.qemu)
     return shlex.join(qemu.standalone(config, accelerator, boot))
-
-
-def _stdin() -> bytes:
-    """What is piped in; nothing from a terminal, which belongs to the person."""
-    if sys.stdin is None or sys.stdin.isatty():
-        return b""
-    return sys.stdin.buffer.read()

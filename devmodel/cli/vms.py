@@ -1,2 +1,254 @@
-def add_commands(commands):
-    pass
+"""`devmodel start | stop | ps | exec | ssh | logs`: VMs that outlive the command."""
+
+import argparse
+import shlex
+import shutil
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+
+from devmodel.cli import detached, options, output
+from devmodel.machine import ending, rundir
+from devmodel.machine.errors import CommandTimeout, ConfigError, DevmodelError
+from devmodel.machine.rundir import VmInfo
+from devmodel.machine.shell import GuestShell, ShellGone, ShellTimeout
+
+ALIVE_SECONDS = 10.0
+LOGS = {"console": "console.log", "dmesg": "dmesg", "qemu": "qemu.log", "keeper": "keeper.log"}
+
+
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add all six."""
+    start = commands.add_parser(
+        "start",
+        help="boot a guest and leave it running",
+        description="Boot a guest and leave it running; prints its name on stdout.",
+        epilog="examples:\n  $ devmodel start private\n  $ devmodel start coherent --name second",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    options.add_config(start)
+    start.add_argument("--name", help="another name than the description's")
+    options.add_machine(start)
+    start.set_defaults(action=run_start)
+
+    stop = commands.add_parser(
+        "stop", help="end a running guest", description="End a guest; its logs stay."
+    )
+    _add_name(stop)
+    stop.add_argument("--all", action="store_true", help="every running one")
+    options.add_verbose(stop)
+    stop.set_defaults(action=run_stop)
+
+    ps = commands.add_parser("ps", help="list guests", description="List the guests that run.")
+    ps.add_argument("-a", "--all", action="store_true", help="those that ended, too")
+    ps.add_argument("--json", action="store_true", help="as JSON")
+    ps.set_defaults(action=run_ps)
+
+    execute = commands.add_parser(
+        "exec",
+        help="run a command in a running guest",
+        usage="%(prog)s [NAME] [options] -- COMMAND [ARGUMENT ...]",
+        description="Run a command in a running guest; its exit code is passed through.",
+        epilog="examples:\n  $ devmodel exec -- cat /proc/iomem\n"
+        "  $ devmodel exec hmm-private -- sh -c 'dmesg | tail'",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_name(execute)
+    execute.add_argument("--timeout", metavar="SECONDS", type=float, default=3600.0)
+    options.add_verbose(execute)
+    execute.set_defaults(action=run_exec, takes_command=True)
+
+    ssh = commands.add_parser(
+        "ssh",
+        help="a shell in a running guest",
+        usage="%(prog)s [NAME] [-- COMMAND [ARGUMENT ...]]",
+        description="A shell (or a command on a terminal) in a running guest.",
+    )
+    _add_name(ssh)
+    options.add_verbose(ssh)
+    ssh.set_defaults(action=run_ssh, takes_command=True)
+
+    logs = commands.add_parser(
+        "logs",
+        help="show a guest's logs, running or ended",
+        description="Print the console's log of the guest NAME, or of the one started last.",
+    )
+    _add_name(logs)
+    which = logs.add_mutually_exclusive_group()
+    which.add_argument("--dmesg", action="store_const", dest="which", const="dmesg")
+    which.add_argument("--qemu", action="store_const", dest="which", const="qemu")
+    which.add_argument("--agent", metavar="N", type=int, help="the log of device N's agent")
+    which.add_argument("--path", action="store_true", help="print the folder of all logs")
+    options.add_verbose(logs)
+    logs.set_defaults(action=run_logs, which="console")
+
+
+def _add_name(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "name",
+        metavar="NAME",
+        nargs="?",
+        help="as `devmodel ps` shows it; may be left out if there is only one",
+    )
+
+
+def run_start(arguments: argparse.Namespace) -> int:
+    """0; the VM's name is on stdout."""
+    from devmodel.cli.run import dry_run
+
+    config = options.load(arguments)
+    if arguments.name is not None:
+        config = config.renamed(arguments.name)
+    extra = options.machine_options(arguments)
+    if arguments.dry_run:
+        print(dry_run(config, extra))
+        return 0
+    if extra.gdb:
+        raise ConfigError("start does not wait for a debugger", hint="use devmodel run --gdb")
+    print(detached.start(config, extra))
+    return 0
+
+
+def run_stop(arguments: argparse.Namespace) -> int:
+    """0, or the exit code of what the guest's kernel complained of."""
+    if arguments.all:
+        chosen = [item for item in rundir.everything() if item[1].state != "ended"]
+    else:
+        chosen = [rundir.running(arguments.name)]
+    code = 0
+    for folder, _ in chosen:
+        info = detached.stop(folder)
+        if info.ending:
+            output.show_error(DevmodelError(f"{info.name}: {info.ending}"), 0)
+        code = code or info.exit_code
+    return code
+
+
+def run_ps(arguments: argparse.Namespace) -> int:
+    """0; a table, or JSON, on stdout."""
+    rows = []
+    for folder, info in rundir.everything():
+        if info.state == "ended" and not arguments.all:
+            continue
+        config = detached.config_of(info)
+        rows.append(
+            {
+                "name": info.name,
+                "state": info.state,
+                "pid": info.pid,
+                "port": info.port,
+                "devices": [device.model.value for device in config.devices],
+                "lost_devices": list(info.lost_devices),
+                "kernel": info.kernel,
+                "accelerator": info.accelerator,
+                "started": info.started,
+                "ending": info.ending,
+                "folder": str(folder),
+            }
+        )
+    if arguments.json:
+        output.print_json(rows)
+        return 0
+    lines = [("NAME", "STATE", "DEVICES", "KERNEL", "ACCEL", "AGE", "ENDING")]
+    for row in rows:
+        age = str(timedelta(seconds=int(time.time() - float(str(row["started"])))))
+        devices = ",".join(row["devices"]) if isinstance(row["devices"], list) else ""
+        state = f"{row['state']}, device lost" if row["lost_devices"] else str(row["state"])
+        lines.append(
+            (
+                str(row["name"]),
+                state,
+                devices or "-",
+                str(row["kernel"]),
+                str(row["accelerator"]),
+                age,
+                str(row["ending"]),
+            )
+        )
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    for line in lines:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        print("  ".join(cells).rstrip())
+    return 0
+
+
+def _shell(folder: Path, info: VmInfo) -> GuestShell:
+    return GuestShell(info.port, (folder / "key").read_bytes(), info.host_key.encode())
+
+
+def _explain(folder: Path, error: Exception) -> DevmodelError:
+    """Why a guest that was running does not answer any more."""
+    info = detached.settled(folder)
+    how = None if info.state == "running" else (info.ending or "the VM was stopped")
+    return ending.explain(str(error), folder / "console.log", ending=how)
+
+
+def run_exec(arguments: argparse.Namespace) -> int:
+    """The guest command's exit code."""
+    if not arguments.guest_command:
+        raise ConfigError("exec: no command", hint="write it after --, or use devmodel ssh")
+    folder, info = rundir.running(arguments.name)
+    shell = _shell(folder, info)
+    try:
+        return shell.run(
+            arguments.guest_command,
+            stdin=output.stdin(),
+            timeout=arguments.timeout,
+            stdout=output.binary(sys.stdout),
+            stderr=output.binary(sys.stderr),
+        ).exit_code
+    except ShellGone as error:
+        raise _explain(folder, error) from error
+    except ShellTimeout as error:
+        try:
+            shell.run(["true"], timeout=ALIVE_SECONDS)
+        except (ShellGone, ShellTimeout) as silent:
+            raise _explain(folder, silent) from silent
+        shown = shlex.join(arguments.guest_command)
+        raise CommandTimeout(
+            f"`{shown}` did not end within {arguments.timeout:g} s",
+            hint="it was killed; --timeout gives it longer",
+        ) from error
+    finally:
+        shell.close()
+
+
+def run_ssh(arguments: argparse.Namespace) -> int:
+    """The exit code of the guest's shell."""
+    folder, info = rundir.running(arguments.name)
+    shell = _shell(folder, info)
+    command = shlex.join(arguments.guest_command) if arguments.guest_command else None
+    try:
+        return shell.interactive(command)
+    except ShellGone as error:
+        raise _explain(folder, error) from error
+    finally:
+        shell.close()
+
+
+def run_logs(arguments: argparse.Namespace) -> int:
+    """0; the log is on stdout."""
+    found = list(rundir.everything())
+    if arguments.name is not None:
+        found = [item for item in found if item[1].name == arguments.name]
+        if not found:
+            raise ConfigError(f"no VM was called {arguments.name}", hint="see devmodel ps -a")
+    if not found:
+        raise ConfigError("no VM was started yet", hint="devmodel start starts one")
+    folder, info = max(found, key=lambda item: item[1].started)
+    if arguments.path:
+        print(folder)
+        return 0
+    name = LOGS[arguments.which] if arguments.agent is None else f"agent{arguments.agent}.log"
+    path = folder / name
+    if not path.exists():
+        hint = "it is kept when the VM ends" if name == "dmesg" else f"there are: {_names(folder)}"
+        raise ConfigError(f"{info.name} has no {name}", hint=hint)
+    with path.open("rb") as log:
+        shutil.copyfileobj(log, output.binary(sys.stdout))
+    return 0
+
+
+def _names(folder: Path) -> str:
+    return ", ".join(sorted(path.name for path in folder.iterdir() if path.suffix))

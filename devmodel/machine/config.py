@@ -263,6 +263,14 @@ class MachineConfig(_Strict):
         shares = tuple(s.model_copy(update={"host": full(s.host)}) for s in self.shares)
         return self.model_copy(update={"kernel": kernel, "devices": devices, "shares": shares})
 
+    def renamed(self, name: str) -> "MachineConfig":
+        """A copy called `name`. ConfigError if that is no name."""
+        if not NAME.fullmatch(name):
+            raise ConfigError(
+                f"--name: {name!r} is no name", hint="use lower-case letters, digits and '-'"
+            )
+        return self.model_copy(update={"name": name})
+
     def check_files(self) -> None:
         """ConfigError if a file or folder that this names is not there."""
         for device in self.devices:

@@ -8,7 +8,7 @@ The kernel's complaints, by what they mean::
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -57,6 +57,36 @@ class Event:
     line: str
     number: int
     """of the line, counted from 0"""
+
+
+def scan(path: Path) -> list[Event]:
+    """The events in a console log that somebody else wrote; none if there is no such file."""
+    if not path.exists():
+        return []
+    events = []
+    for number, line in enumerate(path.read_text(errors="replace").splitlines()):
+        if trouble := classify(line):
+            events.append(Event(trouble, line.strip(), number))
+    return events
+
+
+def worst(events: Sequence[Event]) -> Event | None:
+    """The event that explains an end: the first oops, else the first panic, else None.
+
+    oops=panic turns an oops into a panic, so the first oops is the cause of it.
+    """
+    for wanted in (Trouble.OOPS, Trouble.PANIC):
+        for event in events:
+            if event.trouble is wanted:
+                return event
+    return None
+
+
+def tail(path: Path, lines: int = 25) -> str:
+    """The last lines of a log, for an error's details; "" if there is none."""
+    if not path.exists():
+        return ""
+    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
 
 
 def classify(line: str) -> Trouble | None:
@@ -108,22 +138,6 @@ class Console:
             self.events.append(Event(trouble, line.strip(), self._lines))
         self._lines += 1
 
-    def worst(self) -> Event | None:
-        """The event that explains an end: the first oops, else the first panic, else None.
-
-        oops=panic turns an oops into a panic, so the first oops is the cause of it.
-        """
-        for wanted in (Trouble.OOPS, Trouble.PANIC):
-            for event in self.events:
-                if event.trouble is wanted:
-                    return event
-        return None
-
     def splats(self) -> list[Event]:
         """Complaints that did not end the guest."""
         return [event for event in self.events if event.trouble is Trouble.SPLAT]
-
-    def tail(self, lines: int = 25) -> str:
-        """The last lines, for an error's details."""
-        text = self.path.read_text(errors="replace")
-        return "\n".join(text.splitlines()[-lines:])

@@ -15,7 +15,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from devmodel.machine import cache, command, kconfig, paths
+from devmodel.machine import cache, command, host, kconfig, paths
 from devmodel.machine.config import KernelConfig
 from devmodel.machine.errors import BuildFailed, ConfigError, HostNotReady
 from devmodel.machine.progress import Reporter
@@ -86,6 +86,7 @@ def obtain(config: KernelConfig, reporter: Reporter) -> Kernel:
     )
 
     def build(target: Path) -> None:
+        host.require_disk(target, host.BUILD_DISK, "building the kernel")
         source = unpack(version, reporter)
         log = target / "build.log"
         output = target / "build"

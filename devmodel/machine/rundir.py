@@ -39,6 +39,9 @@ class VmInfo:
     started: float = 0.0
     """seconds since the epoch"""
     ending: str = ""
+    exit_code: int = 0
+    """what the ending is worth as an exit code; see errors.py"""
+    lost_devices: tuple[int, ...] = ()
 
 
 class RunDir:

@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from devmodel.agent import lifeline
+from devmodel.agent.config import READY, REFUSED
 from devmodel.agent.process import Agent, Endpoint
 from devmodel.link import memory
 from devmodel.link.rammap import RamMap
 from devmodel.machine.console import Console
-from devmodel.machine.errors import LaunchFailed
+from devmodel.machine.errors import ConfigError, LaunchFailed
 from devmodel.machine.qmp import Monitor
 
 T = TypeVar("T")
@@ -204,7 +205,10 @@ class Supervisor:
 
 
 async def _agent_ready(agent: Agent) -> None:
-    """Wait for the agent's line. LaunchFailed with the end of its log if it ends instead."""
+    """Wait for the agent's line.
+
+    ConfigError if it is a refusal, LaunchFailed with the end of its log if it ends instead.
+    """
     loop = asyncio.get_running_loop()
     pipe = agent.process.stdout
     assert pipe is not None
@@ -212,12 +216,14 @@ async def _agent_ready(agent: Agent) -> None:
     loop.add_reader(pipe, readable.set)
     try:
         await asyncio.wait_for(readable.wait(), AGENT_SECONDS)
-        line = os.read(pipe.fileno(), 100)
+        line = os.read(pipe.fileno(), 4096).decode(errors="replace").strip()
     except TimeoutError:
-        line = b""
+        line = ""
     finally:
         loop.remove_reader(pipe)
-    if not line:
+    if line.startswith(REFUSED):
+        raise ConfigError(f"programs: {line.removeprefix(REFUSED)}")
+    if line != READY:
         text = agent.log.read_text(errors="replace").splitlines()
         raise LaunchFailed(
             f"the agent of {agent.config.name} did not start",

@@ -10,6 +10,17 @@
 #include "devmodel.h"
 #include "trace.h"
 
+/*
+ * Here and not beside the others: lockdep tells locks apart by the place of
+ * their initialisation, and xa_init_flags() is one place per C file. This lock
+ * is taken in interrupts, that of dev->mirrors is not.
+ */
+void devmodel_completion_init(struct devmodel_dev *dev)
+{
+	spin_lock_init(&dev->completion_lock);
+	xa_init_flags(&dev->waiting, XA_FLAGS_LOCK_IRQ);
+}
+
 static void pending_free(struct kref *ref)
 {
 	kfree(container_of(ref, struct devmodel_pending, ref));

@@ -250,6 +250,7 @@ int devmodel_control_one(struct devmodel_dev *dev,
 int devmodel_reset(struct devmodel_dev *dev);
 
 /* completion.c */
+void devmodel_completion_init(struct devmodel_dev *dev);
 struct devmodel_pending *devmodel_pending_new(struct devmodel_dev *dev);
 void devmodel_pending_put(struct devmodel_pending *pending);
 void devmodel_pending_forget(struct devmodel_dev *dev,

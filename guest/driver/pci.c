@@ -205,8 +205,7 @@ static struct devmodel_dev *dev_new(struct pci_dev *pdev)
 	mutex_init(&dev->control_lock);
 	mutex_init(&dev->mirrors_lock);
 	spin_lock_init(&dev->submit_lock);
-	spin_lock_init(&dev->completion_lock);
-	xa_init_flags(&dev->waiting, XA_FLAGS_LOCK_IRQ);
+	devmodel_completion_init(dev);
 	xa_init_flags(&dev->mirrors, XA_FLAGS_ALLOC1);
 	init_waitqueue_head(&dev->fault_wait);
 	return dev;
