@@ -1,0 +1,228 @@
+"""From a configuration to a guest that answers: the steps, and what each failure is called."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from devmodel.agent.process import DeviceShape, Endpoint
+from devmodel.machine import console as consoles
+from devmodel.machine import ending, image, qemu
+from devmodel.machine.accel import Accelerator
+from devmodel.machine.build import Built
+from devmodel.machine.config import DeviceConfig, MachineConfig
+from devmodel.machine.console import Console
+from devmodel.machine.errors import BootTimeout, DevmodelError, LaunchFailed
+from devmodel.machine.keys import KeyPair
+from devmodel.machine.progress import Reporter
+from devmodel.machine.rundir import RunDir, VmInfo
+from devmodel.machine.shell import GuestShell, ShellGone
+from devmodel.machine.supervisor import Plan, Supervisor
+
+PORT_SECONDS = 15.0
+END_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a command line may add to a configuration."""
+
+    append: tuple[str, ...] = ()
+    qemu: tuple[str, ...] = ()
+    gdb: bool = False
+    echo: Callable[[str], None] | None = None
+    """gets every line of the console"""
+
+
+@dataclass
+class Running:
+    """The parts of a VM that is up."""
+
+    folder: RunDir
+    info: VmInfo
+    supervisor: Supervisor
+    shell: GuestShell
+    ready_seconds: float
+    """from the start of QEMU to a guest that answers"""
+
+
+def launch(
+    config: MachineConfig,
+    options: Options,
+    accelerator: Accelerator,
+    built: Built,
+    reporter: Reporter,
+    stack: contextlib.ExitStack,
+) -> Running:
+    """Start agents and QEMU and wait for the guest. `stack` gets all that must be undone.
+
+    LaunchFailed, BootTimeout, or the GuestError that explains a kernel that died on its way up.
+    """
+    folder = RunDir.claim(config.name)
+    stack.callback(folder.close)
+    login, host = KeyPair.generate(), KeyPair.generate()
+    folder.write_key(login.private)
+    info = VmInfo(
+        folder.name,
+        os.getpid(),
+        "starting",
+        host_key=host.public.decode(),
+        config=config.model_dump_json(),
+        kernel=built.kernel.release,
+        accelerator=accelerator.name,
+        started=time.time(),
+    )
+    folder.write(info)
+    boot = qemu.Boot(
+        built.kernel.image,
+        _initrd(folder, config, built, login, host),
+        options.append,
+        options.gdb,
+        options.qemu,
+    )
+    endpoints = []
+    for device in config.devices:
+        endpoint = Endpoint.create(_shape(device))
+        stack.callback(endpoint.close)
+        endpoints.append(endpoint)
+    plan = Plan(
+        folder.name,
+        config.memory,
+        lambda ram, qmp, console, links: qemu.live(
+            config, accelerator, boot, qemu.Descriptors(ram, qmp, console, links)
+        ),
+        folder.path,
+        run=not options.gdb,
+    )
+    _announce(folder.name, config, accelerator, built, reporter, options)
+    begin = time.monotonic()
+    supervisor = Supervisor(plan, endpoints, Console(folder.path / "console.log", options.echo))
+    stack.callback(supervisor.close)
+    try:
+        supervisor.start()
+    except LaunchFailed as error:
+        raise _failed(supervisor, folder.path, error.message, error.details) from error
+    limit = None if options.gdb else float(config.boot_timeout)
+    _await_ready(supervisor, folder.path, limit)
+    port = supervisor.call(supervisor.monitor.ssh_port(), PORT_SECONDS)
+    shell = GuestShell(port, login.private, host.public)
+    try:
+        shell.connect()
+    except ShellGone as error:
+        raise explain(supervisor, str(error)) from error
+    info = replace(info, state="running", port=port)
+    folder.write(info)
+    seconds = time.monotonic() - begin
+    for note in supervisor.console.notes:
+        reporter.note(f"{folder.name}: guest: {note}")
+    reporter.note(f"{folder.name}: ready after {seconds:.1f} s")
+    return Running(folder, info, supervisor, shell, seconds)
+
+
+def explain(supervisor: Supervisor, symptom: str) -> DevmodelError:
+    """The error for a guest that does not answer, after a moment for QEMU to end."""
+    state = supervisor.state
+    supervisor.wait_for(
+        lambda: state.exit_code is not None and supervisor.console.closed, END_SECONDS
+    )
+    how = None if state.exit_code is None else f"QEMU {ended(state.exit_code)}"
+    return ending.explain(symptom, supervisor.console.path, ending=how, lost=state.lost_devices)
+
+
+def ended(code: int) -> str:
+    """An exit status in words."""
+    return f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
+
+
+def _initrd(
+    folder: RunDir, config: MachineConfig, built: Built, login: KeyPair, host: KeyPair
+) -> Path:
+    """The shared image and this VM's own archive behind it: QEMU takes one file."""
+    shares = [
+        (qemu.share_tag(number), str(share.guest), share.readonly)
+        for number, share in enumerate(config.shares)
+    ]
+    path = folder.path / "vm.cpio"
+    own = image.personal(login, host, shares, folder.name)
+    path.write_bytes(built.image.read_bytes() + own)
+    return path
+
+
+def _announce(
+    name: str,
+    config: MachineConfig,
+    accelerator: Accelerator,
+    built: Built,
+    reporter: Reporter,
+    options: Options,
+) -> None:
+    devices = ", ".join(device.model for device in config.devices) or "no device"
+    reporter.note(
+        f"{name}: starting {built.kernel.release} with {devices}, "
+        f"{qemu.describe_memory(config)}, {accelerator.name} ({accelerator.reason})"
+    )
+    if options.gdb:
+        reporter.note(
+            f"waiting for a debugger: gdb {built.kernel.vmlinux} "
+            f"-ex 'target remote :{qemu.GDB_PORT}' -ex continue"
+        )
+
+
+def _await_ready(supervisor: Supervisor, folder: Path, limit: float | None) -> None:
+    state, console = supervisor.state, supervisor.console
+
+    def settled() -> bool:
+        return console.ready or state.exit_code is not None or bool(state.lost_devices)
+
+    done = supervisor.wait_for(settled, limit)
+    if console.ready:
+        return
+    if not done:
+        raise BootTimeout(
+            f"the guest was not ready after {limit:.0f} s",
+            hint=f"see {console.path}, or raise boot_timeout",
+            details=consoles.tail(console.path),
+        )
+    if state.lost_devices:
+        raise _failed(supervisor, folder, "a device was lost", "")
+    error = explain(supervisor, "the guest ended while it booted")
+    if consoles.worst(console.events) is not None:
+        raise error
+    raise _failed(supervisor, folder, "QEMU ended while the guest booted", error.details)
+
+
+def _failed(supervisor: Supervisor, folder: Path, message: str, details: str) -> LaunchFailed:
+    """With cause, exit code and output of whatever ended."""
+    for number, how in supervisor.state.lost_devices.items():
+        log = supervisor.agents[number].log
+        return LaunchFailed(
+            f"the agent of device {number} {how}",
+            hint=f"its log is {log}",
+            details=consoles.tail(log),
+        )
+    log = folder / "qemu.log"
+    code = supervisor.process.poll() if supervisor.process else None
+    output = consoles.tail(log)
+    if code is not None:
+        said = output.splitlines()[-1:] or ["it said nothing"]
+        message = f"{message}: QEMU {ended(code)}: {said[0]}"
+    return LaunchFailed(
+        message,
+        hint=f"logs are in {folder}",
+        details="\n".join(part for part in (output, details) if part),
+    )
+
+
+def _shape(device: DeviceConfig) -> DeviceShape:
+    return DeviceShape(
+        model=device.model.value,
+        hbm_size=device.hbm_size,
+        hbm_offset=device.hbm_offset,
+        region_size=device.region_size,
+        page_shift=device.page_shift,
+        programs=tuple(str(path) for path in device.programs),
+    )
