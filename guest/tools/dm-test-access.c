@@ -1,0 +1,457 @@
+// SPDX-License-Identifier: MIT
+/* The device reaches a process's memory in place: no migration, any kind of mapping. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "ktap.h"
+
+#define WORDS(pages)	((pages) * page_size() / sizeof(uint64_t))
+#define ANSWER		0x1122334455667788ULL
+/* More adds than a test waits for: the program is still running. */
+#define FOR_EVER	1000000000000ULL
+
+/* The device writes the first half of some memory and copies the second to @scratch. */
+static void read_and_write(int dev, uint64_t *memory, size_t pages)
+{
+	uint64_t *scratch = map_anonymous(pages);
+	size_t i, half = WORDS(pages) / 2;
+	struct devmodel_wait end;
+
+	pattern_write(memory, pages, 7);
+	EXPECT_OK(devmodel_run(dev, &end, "copy", scratch, memory, pages * page_size()));
+	EXPECT_EQ(end.result[0], pages * page_size());
+	EXPECT_PATTERN(scratch, pages, 7);
+	EXPECT_OK(devmodel_run(dev, &end, "fill", memory, half, ANSWER));
+	EXPECT_EQ(end.result[0], half);
+	for (i = 0; i < half; i++)
+		EXPECT_EQ(memory[i], ANSWER);
+	for (; i < WORDS(pages); i++)
+		EXPECT_EQ(memory[i], scratch[i]);
+	munmap(scratch, pages * page_size());
+}
+
+static void malloced(int dev)
+{
+	uint64_t *memory = malloc(65 * page_size());
+
+	EXPECT(memory);
+	read_and_write(dev, memory, 64);
+}
+
+static void anonymous_shared(int dev)
+{
+	uint64_t *memory = map_shared(16);
+	pid_t child;
+
+	read_and_write(dev, memory, 16);
+	child = fork();
+	if (!child)
+		_exit(memory[0] == ANSWER ? 0 : 1);
+	EXPECT_EQ(wait_child(child), 0);
+}
+
+static void file_shared(int dev)
+{
+	int file = make_file("/tmp", 16);
+	uint64_t *memory = mmap(NULL, 16 * page_size(), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	uint64_t word;
+
+	EXPECT(memory != MAP_FAILED);
+	read_and_write(dev, memory, 16);
+	EXPECT_EQ(pread(file, &word, sizeof(word), 8), sizeof(word));
+	EXPECT_EQ(word, ANSWER);
+}
+
+static void file_private(int dev)
+{
+	int file = make_file("/tmp", 16);
+	uint64_t *memory, word;
+
+	word = 41;
+	EXPECT_EQ(pwrite(file, &word, sizeof(word), 8), sizeof(word));
+	memory = mmap(NULL, 16 * page_size(), PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0);
+	EXPECT(memory != MAP_FAILED);
+	read_and_write(dev, memory, 16);
+	/* Copied on write: the file has what it had. */
+	EXPECT_EQ(pread(file, &word, sizeof(word), 8), sizeof(word));
+	EXPECT_EQ(word, 41);
+}
+
+static void file_private_first_touch(int dev)
+{
+	int file = make_file("/tmp", 2);
+	struct devmodel_wait end;
+	uint64_t *memory, word = 41;
+
+	EXPECT_EQ(pwrite(file, &word, sizeof(word), 0), sizeof(word));
+	memory = mmap(NULL, 2 * page_size(), PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0);
+	EXPECT(memory != MAP_FAILED);
+	EXPECT_OK(devmodel_run(dev, &end, "sum", memory, 1));
+	EXPECT_EQ(end.result[0], 41);
+	EXPECT_OK(devmodel_run(dev, &end, "atomic_add", memory, 1, 1));
+	EXPECT_EQ(memory[0], 42);
+	EXPECT_EQ(pread(file, &word, sizeof(word), 0), sizeof(word));
+	EXPECT_EQ(word, 41);
+}
+
+static void untouched(int dev)
+{
+	uint64_t *memory = map_anonymous(8);
+	struct devmodel_wait end;
+
+	EXPECT_OK(devmodel_run(dev, &end, "sum", memory, WORDS(8)));
+	EXPECT_EQ(end.result[0], 0);
+	EXPECT_OK(devmodel_run(dev, &end, "fill", memory + 1, 1, 5));
+	EXPECT_EQ(memory[0], 0);
+	EXPECT_EQ(memory[1], 5);
+	/* The zero page is the whole system's: it must be what it was. */
+	EXPECT_EQ(*(volatile uint64_t *)map_anonymous(1), 0);
+	EXPECT_OK(devmodel_run(dev, &end, "sum", map_anonymous(1), WORDS(1)));
+	EXPECT_EQ(end.result[0], 0);
+}
+
+static void odd_addresses(int dev)
+{
+	size_t size = 3 * page_size() + 41;
+	uint8_t *from = map_anonymous(5), *to = map_anonymous(5);
+	struct devmodel_wait end;
+
+	pattern_write(from, 5, 3);
+	EXPECT_OK(devmodel_run(dev, &end, "copy", to + 1, from + page_size() - 13, size));
+	EXPECT(!memcmp(to + 1, from + page_size() - 13, size));
+	EXPECT_EQ(to[0], 0);
+	EXPECT_EQ(to[1 + size], 0);
+	/* A word across two pages. */
+	EXPECT_OK(devmodel_run(dev, &end, "atomic_add", to + 4 * page_size() - 3, 3, 5));
+	EXPECT_EQ(end.result[0], 15);
+	EXPECT_EQ(to[4 * page_size() - 3], 15);
+}
+
+static void programs(int dev)
+{
+	struct node {
+		struct node *next;
+		uint64_t value;
+	} *nodes = calloc(1000, sizeof(*nodes));
+	float *x = calloc(3000, sizeof(*x)), *y = calloc(3000, sizeof(*y)), a = 0.5f;
+	uint64_t *bins = calloc(256, sizeof(*bins));
+	uint8_t *bytes = calloc(1, 5000);
+	struct devmodel_wait end;
+	uint32_t bits;
+	size_t i;
+
+	for (i = 0; i < 1000; i++) {
+		nodes[i].next = i ? &nodes[i - 1] : NULL;
+		nodes[i].value = i;
+	}
+	EXPECT_OK(devmodel_run(dev, &end, "list_walk", &nodes[999], 0, 8));
+	EXPECT_EQ(end.result[0], 1000);
+	EXPECT_EQ(end.result[1], 499500);
+
+	for (i = 0; i < 3000; i++) {
+		x[i] = i;
+		y[i] = 1;
+	}
+	memcpy(&bits, &a, sizeof(bits));
+	EXPECT_OK(devmodel_run(dev, &end, "saxpy", y, x, 3000, bits));
+	for (i = 0; i < 3000; i++)
+		EXPECT(y[i] == 1 + 0.5f * i);
+
+	for (i = 0; i < 5000; i++)
+		bytes[i] = i % 251;
+	bins[250] = 5;
+	EXPECT_OK(devmodel_run(dev, &end, "histogram", bytes, 5000, bins));
+	EXPECT_EQ(bins[0], 20);
+	EXPECT_EQ(bins[250], 5 + 19);
+	EXPECT_EQ(bins[251], 0);
+}
+
+static void many_at_once(int dev)
+{
+	uint64_t *memory = map_anonymous(48);
+	struct devmodel_wait end;
+	int64_t handle[48];
+	size_t i;
+
+	for (i = 0; i < 48; i++) {
+		handle[i] = devmodel_launch(dev, "fill", memory + i * WORDS(1), WORDS(1), i);
+		EXPECT_OK(handle[i]);
+	}
+	for (i = 48; i-- > 0; ) {
+		EXPECT_OK(devmodel_wait(dev, handle[i], 30000, &end));
+		EXPECT_EQ(end.status, DEVMODEL_STATUS_OK);
+		EXPECT_EQ(memory[i * WORDS(1)], i);
+		EXPECT_EQ(memory[(i + 1) * WORDS(1) - 1], i);
+	}
+}
+
+static void read_only(int dev)
+{
+	uint64_t *memory = map_anonymous(4);
+	struct devmodel_wait end;
+	int result;
+
+	pattern_write(memory, 4, 9);
+	/* Once with a device page table that already says "writable", once without. */
+	EXPECT_OK(devmodel_run(dev, &end, "fill", memory, 1, memory[0]));
+	EXPECT_EQ(mprotect(memory, 4 * page_size(), PROT_READ), 0);
+	result = devmodel_run(dev, &end, "fill", memory, 1, 0);
+	expect_fault(&end, result, memory, page_size(), DEVMODEL_ACCESS_WRITE);
+	result = devmodel_run(dev, &end, "atomic_add", memory + WORDS(3), 1, 1);
+	expect_fault(&end, result, memory + WORDS(3), page_size(), DEVMODEL_ACCESS_WRITE);
+	EXPECT_PATTERN(memory, 4, 9);
+	EXPECT_OK(devmodel_run(dev, &end, "sum", memory, WORDS(4)));
+	EXPECT_EQ(mprotect(memory, 4 * page_size(), PROT_READ | PROT_WRITE), 0);
+	EXPECT_OK(devmodel_run(dev, &end, "fill", memory, WORDS(4), ANSWER));
+	EXPECT_EQ(memory[WORDS(4) - 1], ANSWER);
+}
+
+static void no_access(int dev)
+{
+	uint64_t *memory = map_anonymous(1);
+	struct devmodel_wait end;
+	int result;
+
+	memory[0] = 5;
+	EXPECT_OK(devmodel_run(dev, &end, "sum", memory, 1));
+	EXPECT_EQ(mprotect(memory, page_size(), PROT_NONE), 0);
+	result = devmodel_run(dev, &end, "sum", memory, 1);
+	expect_fault(&end, result, memory, page_size(), DEVMODEL_ACCESS_READ);
+	EXPECT_EQ(mprotect(memory, page_size(), PROT_READ), 0);
+	EXPECT_OK(devmodel_run(dev, &end, "sum", memory, 1));
+	EXPECT_EQ(end.result[0], 5);
+}
+
+/* Start a program that adds 1 to a word for ever, and see it at work. */
+static int64_t start_adding(int dev, volatile uint64_t *word)
+{
+	int64_t handle = devmodel_launch(dev, "atomic_add", word, FOR_EVER, 1);
+	struct devmodel_wait end;
+	unsigned int tries;
+
+	EXPECT_OK(handle);
+	for (tries = 0; !*word && tries < 10000; tries++)
+		EXPECT_ERRNO(devmodel_wait(dev, handle, 1, &end), ETIME);
+	EXPECT(*word);
+	return handle;
+}
+
+static void protect_while_running(int dev)
+{
+	volatile uint64_t *word = map_anonymous(1);
+	int64_t handle = start_adding(dev, word);
+	struct devmodel_wait end;
+	uint64_t then;
+
+	EXPECT_EQ(mprotect((void *)word, page_size(), PROT_READ), 0);
+	/* From here on the device cannot write. */
+	then = *word;
+	EXPECT_OK(devmodel_wait(dev, handle, 10000, &end));
+	EXPECT_EQ(end.status, DEVMODEL_STATUS_FAULT);
+	EXPECT_EQ(end.fault_access, DEVMODEL_ACCESS_WRITE);
+	EXPECT_EQ(end.fault_address & -page_size(), (uintptr_t)word);
+	EXPECT_EQ(*word, then);
+}
+
+static void unmap_while_running(int dev)
+{
+	volatile uint64_t *word = map_anonymous(1), *again;
+	int64_t handle = start_adding(dev, word);
+	struct devmodel_wait end;
+
+	EXPECT_EQ(munmap((void *)word, page_size()), 0);
+	EXPECT_OK(devmodel_wait(dev, handle, 10000, &end));
+	EXPECT_EQ(end.status, DEVMODEL_STATUS_FAULT);
+	EXPECT_EQ(end.fault_address & -page_size(), (uintptr_t)word);
+	/* What is mapped there next is not the device's business. */
+	again = mmap((void *)word, page_size(), PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	EXPECT(again == word);
+	EXPECT_EQ(*again, 0);
+}
+
+/* The page goes, another comes at once: the program goes on there and nothing is stale. */
+static void remap_while_running(int dev)
+{
+	volatile uint64_t *word = map_anonymous(1);
+	int64_t handle = start_adding(dev, word);
+	struct devmodel_wait end;
+	unsigned int i, tries;
+
+	for (i = 0; i < 50; i++) {
+		EXPECT(mmap((void *)word, page_size(), PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == word);
+		for (tries = 0; !*word && tries < 1000; tries++)
+			if (!devmodel_wait(dev, handle, 1, &end))
+				break;
+		/* Between unmap and map there is a moment in which the fault is real. */
+		if (tries < 1000 && !*word) {
+			EXPECT_EQ(end.status, DEVMODEL_STATUS_FAULT);
+			handle = start_adding(dev, word);
+		}
+		EXPECT(*word);
+	}
+	EXPECT_EQ(munmap((void *)word, page_size()), 0);
+	EXPECT_OK(devmodel_wait(dev, handle, 10000, &end));
+	EXPECT_EQ(end.status, DEVMODEL_STATUS_FAULT);
+}
+
+static void discarded(int dev)
+{
+	uint64_t *memory = map_anonymous(4);
+	struct devmodel_wait end;
+
+	pattern_write(memory, 4, 1);
+	EXPECT_OK(devmodel_run(dev, &end, "fill", memory, WORDS(4), ANSWER));
+	EXPECT_EQ(madvise(memory, 4 * page_size(), MADV_DONTNEED), 0);
+	EXPECT_OK(devmodel_run(dev, &end, "sum", memory, WORDS(4)));
+	EXPECT_EQ(end.result[0], 0);
+}
+
+static void moved(int dev)
+{
+	uint64_t *memory = map_anonymous(4), *there = map_anonymous(4);
+	struct devmodel_wait end;
+	int result;
+
+	EXPECT_OK(devmodel_run(dev, &end, "fill", memory, WORDS(4), 3));
+	EXPECT(mremap(memory, 4 * page_size(), 4 * page_size(), MREMAP_MAYMOVE | MREMAP_FIXED,
+		      there) == there);
+	EXPECT_OK(devmodel_run(dev, &end, "sum", there, WORDS(4)));
+	EXPECT_EQ(end.result[0], 3 * WORDS(4));
+	result = devmodel_run(dev, &end, "sum", memory, 1);
+	expect_fault(&end, result, memory, page_size(), DEVMODEL_ACCESS_READ);
+}
+
+/* Give a whole huge page, filled by the device, back by way of its table pages. */
+static void huge_page(int dev)
+{
+	size_t huge = 2 << 20, pages = huge / page_size();
+	uint8_t *memory = map_anonymous(2 * pages);
+	uint64_t *aligned = (uint64_t *)(((uintptr_t)memory + huge - 1) & -huge);
+	uint32_t *cpu = calloc(pages, sizeof(*cpu)), *device = calloc(pages, sizeof(*device));
+	struct devmodel_wait end;
+
+	if (madvise(aligned, huge, MADV_HUGEPAGE))
+		ktap_skip("the kernel has no transparent huge pages");
+	pattern_write(aligned, pages, 5);
+	EXPECT_OK(devmodel_run(dev, &end, "fill", aligned, 1, aligned[0]));
+	EXPECT_OK(devmodel_snapshot(dev, aligned, huge, cpu, device));
+	if (!(cpu[0] & DEVMODEL_PAGE_HUGE))
+		ktap_skip("the kernel gave no huge page");
+	EXPECT(device[0] & DEVMODEL_PAGE_VALID);
+	EXPECT_OK(devmodel_run(dev, &end, "fill", aligned + WORDS(pages) - 1, 1, ANSWER));
+	EXPECT_EQ(aligned[WORDS(pages) - 1], ANSWER);
+	EXPECT_EQ(madvise(aligned, page_size(), MADV_DONTNEED), 0);
+	EXPECT_OK(devmodel_run(dev, &end, "sum", aligned, WORDS(1)));
+	EXPECT_EQ(end.result[0], 0);
+	EXPECT_OK(devmodel_run(dev, &end, "sum", aligned + WORDS(pages) - 1, 1));
+	EXPECT_EQ(end.result[0], ANSWER);
+}
+
+static void snapshot(int dev)
+{
+	uint8_t *memory = map_anonymous(6);
+	uint32_t cpu[6], device[6];
+	struct devmodel_wait end;
+
+	/* 0: written by both, 1: read by the device, 2: by the CPU only, 3: nobody, 4: read-only. */
+	memory[0] = 1;
+	memory[2 * page_size()] = 1;
+	memory[4 * page_size()] = 1;
+	EXPECT_OK(devmodel_run(dev, &end, "fill", memory, 1, 1));
+	EXPECT_OK(devmodel_run(dev, &end, "sum", memory + page_size(), 1));
+	EXPECT_EQ(mprotect(memory + 4 * page_size(), page_size(), PROT_READ), 0);
+	EXPECT_OK(devmodel_run(dev, &end, "sum", memory + 4 * page_size(), 1));
+	EXPECT_EQ(munmap(memory + 5 * page_size(), page_size()), 0);
+	EXPECT_OK(devmodel_snapshot(dev, memory, 6 * page_size(), cpu, device));
+
+	EXPECT_EQ(cpu[0], DEVMODEL_PAGE_VALID | DEVMODEL_PAGE_WRITE |
+		  DEVMODEL_PLACE_SYSTEM << DEVMODEL_PLACE_SHIFT);
+	EXPECT_EQ(device[0], DEVMODEL_PAGE_VALID | DEVMODEL_PAGE_WRITE | DEVMODEL_PAGE_ACCESSED |
+		  DEVMODEL_PAGE_DIRTY | DEVMODEL_PLACE_SYSTEM << DEVMODEL_PLACE_SHIFT);
+	EXPECT_EQ(devmodel_place(cpu[1]), DEVMODEL_PLACE_ZERO_PAGE);
+	EXPECT_EQ(device[1] & (DEVMODEL_PAGE_VALID | DEVMODEL_PAGE_WRITE | DEVMODEL_PAGE_DIRTY),
+		  DEVMODEL_PAGE_VALID);
+	EXPECT_EQ(device[2], 0);
+	EXPECT_EQ(cpu[3], 0);
+	EXPECT_EQ(device[3], 0);
+	EXPECT_EQ(cpu[4] & (DEVMODEL_PAGE_VALID | DEVMODEL_PAGE_WRITE), DEVMODEL_PAGE_VALID);
+	EXPECT_EQ(device[4] & (DEVMODEL_PAGE_VALID | DEVMODEL_PAGE_WRITE), DEVMODEL_PAGE_VALID);
+	EXPECT_EQ(cpu[5], 0);
+	EXPECT_EQ(device[5], 0);
+}
+
+static void tables_come_back(int dev)
+{
+	uint64_t before, *memory;
+	struct devmodel_wait end;
+	size_t i;
+
+	/* In a place of its own, so that the tables below it are nobody else's. */
+	memory = mmap((void *)0x200000000000, 3UL << 30, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	EXPECT(memory != MAP_FAILED);
+	before = stats_now(dev).my_page_table_pages;
+	for (i = 0; i < 3; i++)
+		EXPECT_OK(devmodel_run(dev, &end, "fill", memory + (i << 27), 1, i));
+	EXPECT(stats_now(dev).my_page_table_pages >= before + 6);
+	EXPECT_EQ(munmap(memory, 3UL << 30), 0);
+	EXPECT_EQ(stats_now(dev).my_page_table_pages, before);
+}
+
+static void nothing_moves(int dev)
+{
+	struct devmodel_stats before = stats_now(dev), after;
+	uint64_t *memory = map_anonymous(32);
+	struct devmodel_wait end;
+
+	pattern_write(memory, 32, 1);
+	EXPECT_OK(devmodel_run(dev, &end, "sum", memory, WORDS(32)));
+	EXPECT_OK(devmodel_run(dev, &end, "fill", memory, WORDS(32), 1));
+	after = stats_now(dev);
+	EXPECT_EQ(after.pages_to_device, before.pages_to_device);
+	EXPECT_EQ(after.pages_to_system, before.pages_to_system);
+	EXPECT_EQ(after.hbm_bytes_in_use, before.hbm_bytes_in_use);
+	EXPECT(after.device_faults > before.device_faults);
+	EXPECT(after.my_device_faults > before.my_device_faults);
+	EXPECT(after.bytes_to_device >= before.bytes_to_device + 32 * page_size());
+	EXPECT(after.bytes_to_system >= before.bytes_to_system + 32 * page_size());
+	EXPECT(after.tlb_misses > before.tlb_misses);
+	EXPECT(after.programs >= before.programs + 2);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct ktap_test tests[] = {
+		{ .name = "malloced memory in place", .run = malloced },
+		{ .name = "shared anonymous memory in place", .run = anonymous_shared },
+		{ .name = "shared file mapping in place", .run = file_shared },
+		{ .name = "private file mapping in place", .run = file_private },
+		{ .name = "private file mapping, first touched by the device",
+		  .run = file_private_first_touch },
+		{ .name = "untouched memory reads as zero", .run = untouched },
+		{ .name = "odd addresses and page crossings", .run = odd_addresses },
+		{ .name = "saxpy, histogram and list walk", .run = programs },
+		{ .name = "48 programs at once", .run = many_at_once },
+		{ .name = "in place, nothing migrates", .run = nothing_moves },
+		{ .name = "a write to read-only memory is refused", .run = read_only },
+		{ .name = "a read of PROT_NONE memory is refused", .run = no_access },
+		{ .name = "mprotect stops a running writer", .run = protect_while_running },
+		{ .name = "munmap during a program is a reported fault", .run = unmap_while_running },
+		{ .name = "remap during a program leaves nothing stale", .run = remap_while_running },
+		{ .name = "discarded memory reads as zero", .run = discarded },
+		{ .name = "mremap moves what the device sees", .run = moved },
+		{ .name = "a huge page in place", .run = huge_page },
+		{ .name = "a snapshot shows both page tables", .run = snapshot },
+		{ .name = "munmap gives page-table pages back", .run = tables_come_back },
+	};
+
+	return ktap_main(argc, argv, "The device reaches memory in place", tests,
+			 sizeof(tests) / sizeof(tests[0]));
+}

@@ -1,0 +1,509 @@
+// SPDX-License-Identifier: MIT
+/* Pages move to HBM and back, by request, by policy and by the CPU's touch; all that in bytes. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "ktap.h"
+
+#define WORDS(pages)	((pages) * page_size() / sizeof(uint64_t))
+#define ANSWER		0x1122334455667788ULL
+
+static bool cpu_reaches_hbm(int dev)
+{
+	return model_now(dev) == DEVMODEL_MODEL_COHERENT;
+}
+
+/* The journey of one page, and one migration each way on the counters. */
+static void one_page(int dev)
+{
+	struct devmodel_stats start = stats_now(dev), there, back;
+	uint64_t *page = map_anonymous(1);
+	struct devmodel_wait end;
+
+	pattern_write(page, 1, 4);
+	migrate_all(dev, page, 1, DEVMODEL_TARGET_DEVICE);
+	EXPECT_EQ(pages_in_hbm(dev, page, 1), 1);
+	there = stats_now(dev);
+	EXPECT_EQ(there.pages_to_device, start.pages_to_device + 1);
+	EXPECT_EQ(there.hbm_bytes_in_use, start.hbm_bytes_in_use + page_size());
+	EXPECT(there.bytes_to_device >= start.bytes_to_device + page_size());
+
+	EXPECT_OK(devmodel_run(dev, &end, "fill", page + 1, 3, ANSWER));
+	EXPECT_EQ(pages_in_hbm(dev, page, 1), 1);
+	/* Working in its own memory costs the link nothing. */
+	EXPECT_EQ(stats_now(dev).bytes_to_system, there.bytes_to_system);
+	EXPECT_EQ(page[1], ANSWER);
+	EXPECT_EQ(page[3], ANSWER);
+	if (cpu_reaches_hbm(dev)) {
+		EXPECT_EQ(pages_in_hbm(dev, page, 1), 1);
+		EXPECT_EQ(stats_now(dev).pages_to_system, there.pages_to_system);
+		migrate_all(dev, page, 1, DEVMODEL_TARGET_SYSTEM);
+	}
+	EXPECT_EQ(pages_in_hbm(dev, page, 1), 0);
+	back = stats_now(dev);
+	EXPECT_EQ(back.pages_to_device, start.pages_to_device + 1);
+	EXPECT_EQ(back.pages_to_system, start.pages_to_system + 1);
+	EXPECT_EQ(back.hbm_bytes_in_use, start.hbm_bytes_in_use);
+	EXPECT_EQ(back.cpu_faults, start.cpu_faults + !cpu_reaches_hbm(dev));
+	page[1] = page[2] = page[3] = 0;
+	EXPECT_OK(devmodel_run(dev, &end, "sum", page + 1, 3));
+	EXPECT_EQ(end.result[0], 0);
+}
+
+/* The device's BARs, from the kernel: the largest one. */
+static uint64_t largest_bar(void)
+{
+	unsigned long long first, last, flags, largest = 0;
+	char line[256];
+	FILE *pipe = popen("for d in /sys/bus/pci/devices/*; do [ $(cat $d/vendor) = 0x1af4 ] && "
+			   "[ $(cat $d/device) = 0x1110 ] && cat $d/resource; done", "r");
+
+	EXPECT(pipe);
+	while (fgets(line, sizeof(line), pipe))
+		if (sscanf(line, "%llx %llx %llx", &first, &last, &flags) == 3 && last > first &&
+		    last - first + 1 > largest)
+			largest = last - first + 1;
+	pclose(pipe);
+	EXPECT(largest);
+	return largest;
+}
+
+static void not_in_the_address_map(int dev)
+{
+	unsigned long long first, last, size, largest = 0;
+	struct devmodel_info info;
+	char line[256];
+	FILE *iomem;
+
+	EXPECT_OK(devmodel_info(dev, &info));
+	EXPECT(info.hbm_bytes > largest_bar());
+	/* Nothing that a PCI function decodes is large enough to be it. */
+	iomem = fopen("/proc/iomem", "r");
+	EXPECT(iomem);
+	while (fgets(line, sizeof(line), iomem)) {
+		if (!strchr(line, '.') || sscanf(line, "%llx-%llx", &first, &last) != 2)
+			continue;
+		size = last - first + 1;
+		if (strstr(line, " : 0000:") && size > largest)
+			largest = size;
+	}
+	fclose(iomem);
+	EXPECT(largest < info.hbm_bytes);
+}
+
+static void there_and_back(int dev)
+{
+	size_t pages = 1200;
+	struct devmodel_stats start = stats_now(dev), now;
+	uint64_t *memory = map_anonymous(pages), *other = map_anonymous(pages);
+	struct devmodel_wait end;
+
+	pattern_write(memory, pages, 6);
+	migrate_all(dev, memory, pages, DEVMODEL_TARGET_DEVICE);
+	EXPECT_EQ(pages_in_hbm(dev, memory, pages), pages);
+	EXPECT_EQ(stats_now(dev).hbm_bytes_in_use, start.hbm_bytes_in_use + pages * page_size());
+	EXPECT_OK(devmodel_run(dev, &end, "copy", other, memory, pages * page_size()));
+	EXPECT_PATTERN(other, pages, 6);
+	migrate_all(dev, memory, pages, DEVMODEL_TARGET_SYSTEM);
+	now = stats_now(dev);
+	EXPECT_EQ(now.hbm_bytes_in_use, start.hbm_bytes_in_use);
+	EXPECT_EQ(now.pages_to_device, start.pages_to_device + pages);
+	EXPECT_EQ(now.pages_to_system, start.pages_to_system + pages);
+	EXPECT_EQ(now.cpu_faults, start.cpu_faults);
+	EXPECT_PATTERN(memory, pages, 6);
+}
+
+static void twice(int dev)
+{
+	uint64_t *memory = map_anonymous(4);
+	struct devmodel_migrate done;
+	uint32_t outcomes[4];
+	size_t i;
+
+	pattern_write(memory, 4, 1);
+	migrate_all(dev, memory + WORDS(1), 2, DEVMODEL_TARGET_DEVICE);
+	EXPECT_OK(devmodel_migrate(dev, memory, 4 * page_size(), DEVMODEL_TARGET_DEVICE, &done, outcomes));
+	EXPECT_EQ(done.moved, 2);
+	EXPECT_EQ(done.already, 2);
+	EXPECT_EQ(done.failed, 0);
+	for (i = 0; i < 4; i++)
+		EXPECT_EQ(outcomes[i], i == 1 || i == 2 ? DEVMODEL_OUTCOME_ALREADY_THERE :
+							  DEVMODEL_OUTCOME_MOVED);
+	EXPECT_PATTERN(memory, 4, 1);
+}
+
+static void empty_pages(int dev)
+{
+	struct devmodel_stats start = stats_now(dev), now;
+	uint64_t *memory = map_anonymous(8);
+	struct devmodel_wait end;
+
+	migrate_all(dev, memory, 8, DEVMODEL_TARGET_DEVICE);
+	now = stats_now(dev);
+	EXPECT_EQ(now.pages_zeroed, start.pages_zeroed + 8);
+	EXPECT_EQ(now.pages_to_device, start.pages_to_device + 8);
+	EXPECT_EQ(now.bytes_to_device, start.bytes_to_device);
+	EXPECT_OK(devmodel_run(dev, &end, "sum", memory, WORDS(8)));
+	EXPECT_EQ(end.result[0], 0);
+	EXPECT_OK(devmodel_run(dev, &end, "fill", memory + 5, 1, 3));
+	EXPECT_EQ(memory[5], 3);
+	EXPECT_EQ(memory[6], 0);
+	EXPECT_EQ(memory[WORDS(8) - 1], 0);
+}
+
+/* 0 anonymous, 1 hole, 2 shared, 3 file, 4 anonymous, 5 pinned, 6 PROT_NONE, 7 read-only. */
+static void what_cannot_move(int dev)
+{
+	struct devmodel_stats start = stats_now(dev);
+	size_t size = page_size(), i;
+	uint8_t *memory = map_anonymous(8);
+	struct devmodel_migrate done;
+	uint32_t outcomes[8];
+	struct iovec pin;
+	int file = make_file("/tmp", 1), hold[2];
+
+	memset(memory, 0x5a, 8 * size);
+	EXPECT(!munmap(memory + size, size));
+	EXPECT(mmap(memory + 2 * size, size, PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == memory + 2 * size);
+	EXPECT(mmap(memory + 3 * size, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file,
+		    0) == memory + 3 * size);
+	memset(memory + 2 * size, 0x5a, 2 * size);
+	/* A page in a pipe has a reference that nobody can take away. */
+	EXPECT(!pipe(hold));
+	pin = (struct iovec) { memory + 5 * size, size };
+	EXPECT_EQ(vmsplice(hold[1], &pin, 1, 0), size);
+	EXPECT(!mprotect(memory + 6 * size, size, PROT_NONE));
+	EXPECT(!mprotect(memory + 7 * size, size, PROT_READ));
+
+	EXPECT_OK(devmodel_migrate(dev, memory, 8 * size, DEVMODEL_TARGET_DEVICE, &done, outcomes));
+	for (i = 0; i < 8; i++)
+		ktap_note("page %zu: %s", i, devmodel_outcome_name(outcomes[i]));
+	EXPECT_EQ(done.moved + done.already + done.failed, 8);
+	EXPECT_EQ(done.already, 0);
+	EXPECT_EQ(outcomes[0], DEVMODEL_OUTCOME_MOVED);
+	EXPECT_EQ(outcomes[1], DEVMODEL_OUTCOME_NOT_MIGRATABLE);
+	EXPECT(outcomes[2] != DEVMODEL_OUTCOME_MOVED);
+	EXPECT(outcomes[3] != DEVMODEL_OUTCOME_MOVED);
+	EXPECT_EQ(outcomes[4], DEVMODEL_OUTCOME_MOVED);
+	EXPECT(outcomes[5] != DEVMODEL_OUTCOME_MOVED);
+	EXPECT_EQ(outcomes[7], DEVMODEL_OUTCOME_MOVED);
+	EXPECT_EQ(stats_now(dev).hbm_bytes_in_use, start.hbm_bytes_in_use + done.moved * size);
+
+	/* All bytes are what and where they were. */
+	EXPECT(!mprotect(memory + 6 * size, size, PROT_READ));
+	for (i = 0; i < 8; i++)
+		if (i != 1)
+			EXPECT(memory[i * size] == 0x5a && memory[i * size + size - 1] == 0x5a);
+	EXPECT_OK(devmodel_migrate(dev, memory, 8 * size, DEVMODEL_TARGET_SYSTEM, &done, outcomes));
+	EXPECT_EQ(stats_now(dev).hbm_bytes_in_use, start.hbm_bytes_in_use);
+	close(hold[0]);
+	close(hold[1]);
+	migrate_all(dev, memory + 5 * size, 1, DEVMODEL_TARGET_DEVICE);
+}
+
+static void on_touch(int dev)
+{
+	struct devmodel_stats start = stats_now(dev), now;
+	uint64_t *memory = map_anonymous(8);
+	struct devmodel_wait end;
+
+	pattern_write(memory, 8, 3);
+	EXPECT_OK(devmodel_advise(dev, memory + WORDS(2), 4 * page_size(), DEVMODEL_POLICY_ON_TOUCH));
+	EXPECT_OK(devmodel_run(dev, &end, "sum", memory, WORDS(8)));
+	EXPECT_EQ(pages_in_hbm(dev, memory, 8), 4);
+	EXPECT_EQ(pages_in_hbm(dev, memory + WORDS(2), 4), 4);
+	now = stats_now(dev);
+	EXPECT_EQ(now.pages_to_device, start.pages_to_device + 4);
+	EXPECT_PATTERN(memory, 8, 3);
+	migrate_all(dev, memory, 8, DEVMODEL_TARGET_SYSTEM);
+	/* The latest advice holds. */
+	EXPECT_OK(devmodel_advise(dev, memory + WORDS(3), page_size(), DEVMODEL_POLICY_IN_PLACE));
+	EXPECT_OK(devmodel_run(dev, &end, "fill", memory, WORDS(8), 9));
+	EXPECT_EQ(pages_in_hbm(dev, memory, 8), 3);
+	EXPECT_EQ(pages_in_hbm(dev, memory + WORDS(3), 1), 0);
+	EXPECT_EQ(memory[WORDS(8) - 1], 9);
+	/* Memory that cannot move is reached in place for all the advice. */
+	memory = map_shared(2);
+	pattern_write(memory, 2, 8);
+	EXPECT_OK(devmodel_advise(dev, memory, 2 * page_size(), DEVMODEL_POLICY_ON_TOUCH));
+	EXPECT_OK(devmodel_run(dev, &end, "fill", memory, 1, memory[0]));
+	EXPECT_EQ(pages_in_hbm(dev, memory, 2), 0);
+	EXPECT_PATTERN(memory, 2, 8);
+}
+
+static void frames_come_back(int dev)
+{
+	uint64_t start = stats_now(dev).hbm_bytes_in_use;
+	size_t size = page_size();
+	uint8_t *memory = map_anonymous(32);
+	struct devmodel_wait end;
+
+	pattern_write(memory, 32, 2);
+	migrate_all(dev, memory, 32, DEVMODEL_TARGET_DEVICE);
+	EXPECT(!munmap(memory + 8 * size, 8 * size));
+	EXPECT_EQ(stats_now(dev).hbm_bytes_in_use, start + 24 * size);
+	EXPECT(!madvise(memory + 16 * size, 8 * size, MADV_DONTNEED));
+	EXPECT_EQ(stats_now(dev).hbm_bytes_in_use, start + 16 * size);
+	EXPECT_OK(devmodel_run(dev, &end, "sum", memory + 16 * size, WORDS(8)));
+	EXPECT_EQ(end.result[0], 0);
+	EXPECT_PATTERN(memory, 8, 2);
+	EXPECT(!munmap(memory, 32 * size));
+	EXPECT_EQ(stats_now(dev).hbm_bytes_in_use, start);
+}
+
+static void moved_in_hbm(int dev)
+{
+	size_t size = page_size();
+	uint8_t *memory = map_anonymous(8), *there = map_anonymous(8);
+	struct devmodel_wait end;
+
+	pattern_write(memory, 8, 5);
+	migrate_all(dev, memory, 8, DEVMODEL_TARGET_DEVICE);
+	EXPECT_OK(devmodel_run(dev, &end, "sum", memory, WORDS(8)));
+	EXPECT(mremap(memory, 8 * size, 8 * size, MREMAP_MAYMOVE | MREMAP_FIXED, there) == there);
+	EXPECT_EQ(pages_in_hbm(dev, there, 8), 8);
+	EXPECT_EQ(devmodel_run(dev, &end, "sum", memory, 1), -1);
+	EXPECT_EQ(end.status, DEVMODEL_STATUS_FAULT);
+	EXPECT_OK(devmodel_run(dev, &end, "fill", there, 1, *(uint64_t *)there));
+	EXPECT_PATTERN(there, 8, 5);
+}
+
+static void protected_in_hbm(int dev)
+{
+	uint64_t *memory = map_anonymous(4);
+	struct devmodel_wait end;
+	int result;
+
+	pattern_write(memory, 4, 5);
+	migrate_all(dev, memory, 4, DEVMODEL_TARGET_DEVICE);
+	EXPECT_OK(devmodel_run(dev, &end, "fill", memory, 1, memory[0]));
+	migrate_all(dev, memory, 4, DEVMODEL_TARGET_DEVICE);
+	EXPECT(!mprotect(memory, 4 * page_size(), PROT_READ));
+	result = devmodel_run(dev, &end, "fill", memory, 1, 0);
+	expect_fault(&end, result, memory, page_size(), DEVMODEL_ACCESS_WRITE);
+	EXPECT_OK(devmodel_run(dev, &end, "sum", memory, 1));
+	EXPECT_PATTERN(memory, 4, 5);
+}
+
+/* The kernel itself reads and writes such memory: system calls, other processes' eyes. */
+static void kernel_touches(int dev)
+{
+	int file = make_file("/tmp", 4), self;
+	uint64_t *memory = map_anonymous(4), *copy = map_anonymous(4);
+	struct iovec from = { memory, 4 * page_size() }, to = { copy, 4 * page_size() };
+	struct devmodel_wait end;
+
+	pattern_write(memory, 4, 8);
+	migrate_all(dev, memory, 4, DEVMODEL_TARGET_DEVICE);
+	EXPECT_EQ(write(file, memory, 4 * page_size()), 4 * page_size());
+	EXPECT_EQ(pread(file, copy, 4 * page_size(), 0), 4 * page_size());
+	EXPECT_PATTERN(copy, 4, 8);
+
+	memset(copy, 0, 4 * page_size());
+	migrate_all(dev, memory, 4, DEVMODEL_TARGET_DEVICE);
+	EXPECT_EQ(process_vm_readv(getpid(), &to, 1, &from, 1, 0), 4 * page_size());
+	EXPECT_PATTERN(copy, 4, 8);
+
+	migrate_all(dev, memory, 4, DEVMODEL_TARGET_DEVICE);
+	self = open("/proc/self/mem", O_RDWR);
+	EXPECT(self >= 0);
+	EXPECT_EQ(pwrite(self, &(uint64_t) { ANSWER }, 8, (uintptr_t)memory), 8);
+	EXPECT_OK(devmodel_run(dev, &end, "sum", memory, 1));
+	EXPECT_EQ(end.result[0], ANSWER);
+
+	migrate_all(dev, memory, 4, DEVMODEL_TARGET_DEVICE);
+	EXPECT_EQ(pread(file, memory, 8, 8), 8);
+	EXPECT_OK(devmodel_run(dev, &end, "sum", memory, 1));
+	EXPECT_EQ(end.result[0], copy[1]);
+}
+
+static void cpu_in_place(int dev)
+{
+	struct devmodel_stats start;
+	uint64_t *memory = map_anonymous(64);
+	struct devmodel_wait end;
+
+	pattern_write(memory, 64, 1);
+	migrate_all(dev, memory, 64, DEVMODEL_TARGET_DEVICE);
+	start = stats_now(dev);
+	EXPECT_PATTERN(memory, 64, 1);
+	pattern_write(memory, 64, 2);
+	EXPECT_OK(devmodel_run(dev, &end, "atomic_add", memory, 1, 1));
+	memory[0]--;
+	EXPECT_PATTERN(memory, 64, 2);
+	EXPECT_EQ(pages_in_hbm(dev, memory, 64), 64);
+	EXPECT_EQ(stats_now(dev).pages_to_system, start.pages_to_system);
+	EXPECT_EQ(stats_now(dev).cpu_faults, start.cpu_faults);
+}
+
+/* Adds are counted exactly while the page goes to and fro below the program. */
+static void adds_on_a_moving_page(int dev)
+{
+	enum { ADDS = 20000 };
+	volatile uint64_t *word = map_anonymous(1);
+	int64_t handle = devmodel_launch(dev, "atomic_add", word, ADDS, 1);
+	struct devmodel_stats start = stats_now(dev), now;
+	struct devmodel_wait end;
+	uint64_t last = 0;
+	int moves = 0;
+
+	EXPECT_OK(handle);
+	while (devmodel_wait(dev, handle, 0, &end)) {
+		EXPECT_EQ(errno, ETIME);
+		EXPECT_OK(devmodel_migrate(dev, (void *)word, page_size(), moves++ % 2, NULL, NULL));
+		EXPECT(*word >= last);
+		last = *word;
+	}
+	EXPECT_EQ(end.status, DEVMODEL_STATUS_OK);
+	EXPECT_EQ(end.result[0], ADDS);
+	EXPECT_EQ(*word, ADDS);
+	now = stats_now(dev);
+	ktap_note("%d requests, %llu pages to the device, %llu back", moves,
+		  (unsigned long long)(now.pages_to_device - start.pages_to_device),
+		  (unsigned long long)(now.pages_to_system - start.pages_to_system));
+}
+
+struct hammer {
+	volatile uint64_t *words;
+	size_t pages;
+	int which;
+	uint64_t count;
+	atomic_bool stop;
+};
+
+/* A CPU that adds to a word of its own in every page. */
+static void *hammer_pages(void *argument)
+{
+	struct hammer *hammer = argument;
+	size_t page;
+
+	while (!atomic_load(&hammer->stop)) {
+		for (page = 0; page < hammer->pages; page++)
+			hammer->words[page * WORDS(1) + hammer->which]++;
+		hammer->count++;
+	}
+	return NULL;
+}
+
+static void cpus_and_device_at_once(int dev)
+{
+	enum { PAGES = 64, ROUNDS = 30 };
+	uint64_t *memory = map_anonymous(PAGES);
+	struct hammer hammer[2] = {};
+	struct devmodel_wait end;
+	pthread_t thread[2];
+	size_t i, page;
+
+	for (i = 0; i < 2; i++) {
+		hammer[i] = (struct hammer) { .words = memory, .pages = PAGES, .which = i };
+		EXPECT(!pthread_create(&thread[i], NULL, hammer_pages, &hammer[i]));
+	}
+	for (i = 0; i < ROUNDS; i++) {
+		EXPECT_OK(devmodel_migrate(dev, memory, PAGES * page_size(), DEVMODEL_TARGET_DEVICE, NULL, NULL));
+		for (page = 0; page < PAGES; page += 4)
+			EXPECT_OK(devmodel_run(dev, &end, "atomic_add", memory + page * WORDS(1) + 2, 3, 1));
+		EXPECT_OK(devmodel_migrate(dev, memory, PAGES * page_size(), DEVMODEL_TARGET_SYSTEM, NULL, NULL));
+	}
+	for (i = 0; i < 2; i++) {
+		atomic_store(&hammer[i].stop, true);
+		pthread_join(thread[i], NULL);
+	}
+	for (page = 0; page < PAGES; page++) {
+		EXPECT_EQ(memory[page * WORDS(1)], hammer[0].count);
+		EXPECT_EQ(memory[page * WORDS(1) + 1], hammer[1].count);
+		EXPECT_EQ(memory[page * WORDS(1) + 2], page % 4 ? 0 : 3 * ROUNDS);
+	}
+}
+
+static void split_huge_page(int dev)
+{
+	size_t huge = 2 << 20, pages = huge / page_size();
+	uint8_t *memory = map_anonymous(2 * pages);
+	uint64_t *aligned = (uint64_t *)(((uintptr_t)memory + huge - 1) & -huge);
+	uint32_t *states = calloc(2 * pages, sizeof(*states));
+
+	if (madvise(aligned, huge, MADV_HUGEPAGE))
+		ktap_skip("the kernel has no transparent huge pages");
+	pattern_write(aligned, pages, 5);
+	EXPECT_OK(devmodel_snapshot(dev, aligned, huge, states, states + pages));
+	if (!(states[0] & DEVMODEL_PAGE_HUGE))
+		ktap_skip("the kernel gave no huge page");
+	migrate_all(dev, aligned, pages, DEVMODEL_TARGET_DEVICE);
+	EXPECT_EQ(pages_in_hbm(dev, aligned, pages), pages);
+	EXPECT_PATTERN(aligned, pages, 5);
+}
+
+/* More than there is: what does not fit stays, is told so, and nothing is lost. */
+static void hbm_full(int dev)
+{
+	struct devmodel_stats start = stats_now(dev);
+	size_t fit = (start.hbm_bytes - start.hbm_bytes_in_use) / page_size(), pages = fit + 300, i;
+	uint64_t *memory = map_anonymous(pages);
+	uint32_t *outcomes = calloc(pages, sizeof(*outcomes));
+	struct devmodel_migrate done;
+	struct devmodel_wait end;
+	size_t refused = 0;
+
+	EXPECT(outcomes);
+	for (i = 0; i < pages; i++)
+		memory[i * WORDS(1)] = i + 1;
+	EXPECT_OK(devmodel_migrate(dev, memory, pages * page_size(), DEVMODEL_TARGET_DEVICE, &done, outcomes));
+	EXPECT_EQ(done.moved + done.failed, pages);
+	for (i = 0; i < pages; i++)
+		refused += outcomes[i] == DEVMODEL_OUTCOME_NO_MEMORY;
+	ktap_note("%zu pages, room for %zu: %llu moved, %zu refused", pages, fit,
+		  (unsigned long long)done.moved, refused);
+	EXPECT_EQ(done.moved, fit);
+	EXPECT_EQ(refused, done.failed);
+	EXPECT_EQ(stats_now(dev).hbm_bytes_in_use, start.hbm_bytes);
+	/* The device and the CPU go on with memory that lies in both. */
+	EXPECT_OK(devmodel_run(dev, &end, "atomic_add", memory + (pages - 1) * WORDS(1), 1, 1));
+	EXPECT_OK(devmodel_run(dev, &end, "atomic_add", memory, 1, 1));
+	memory[0]--;
+	memory[(pages - 1) * WORDS(1)]--;
+	for (i = 0; i < pages; i += 97)
+		EXPECT_EQ(memory[i * WORDS(1)], i + 1);
+	EXPECT(!munmap(memory, pages * page_size()));
+	EXPECT_EQ(stats_now(dev).hbm_bytes_in_use, start.hbm_bytes_in_use);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct ktap_test tests[] = {
+		{ .name = "the journey of one page", .run = one_page, .needs = KTAP_HBM },
+		{ .name = "private HBM is not in the address map", .run = not_in_the_address_map,
+		  .needs = KTAP_PRIVATE },
+		{ .name = "1200 pages there and back", .run = there_and_back, .needs = KTAP_HBM },
+		{ .name = "what is there already is told", .run = twice, .needs = KTAP_HBM },
+		{ .name = "empty pages are not copied", .run = empty_pages, .needs = KTAP_HBM },
+		{ .name = "what cannot move is told page by page", .run = what_cannot_move,
+		  .needs = KTAP_HBM },
+		{ .name = "policy on touch", .run = on_touch, .needs = KTAP_HBM },
+		{ .name = "unmapped pages give their frames back", .run = frames_come_back,
+		  .needs = KTAP_HBM },
+		{ .name = "mremap of pages in HBM", .run = moved_in_hbm, .needs = KTAP_HBM },
+		{ .name = "mprotect of pages in HBM", .run = protected_in_hbm, .needs = KTAP_HBM },
+		{ .name = "the kernel reads and writes pages in HBM", .run = kernel_touches,
+		  .needs = KTAP_HBM },
+		{ .name = "the CPU works in coherent HBM", .run = cpu_in_place,
+		  .needs = KTAP_COHERENT },
+		{ .name = "adds on a moving page", .run = adds_on_a_moving_page, .needs = KTAP_HBM },
+		{ .name = "CPUs and device on the same moving pages", .run = cpus_and_device_at_once,
+		  .needs = KTAP_HBM, .seconds = 120 },
+		{ .name = "a huge page is split and moved", .run = split_huge_page, .needs = KTAP_HBM },
+		{ .name = "HBM full", .run = hbm_full, .needs = KTAP_HBM, .seconds = 120 },
+	};
+
+	return ktap_main(argc, argv, "Pages move to HBM and back", tests,
+			 sizeof(tests) / sizeof(tests[0]));
+}

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MIT
+/* What many tests need; declared in ktap.h. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "ktap.h"
+
+size_t page_size(void)
+{
+	static size_t size;
+
+	if (!size)
+		size = sysconf(_SC_PAGESIZE);
+	return size;
+}
+
+static void *map(size_t pages, int flags, int fd)
+{
+	void *address = mmap(NULL, pages * page_size(), PROT_READ | PROT_WRITE, flags, fd, 0);
+
+	if (address == MAP_FAILED)
+		ktap_fail(__FILE__, __LINE__, "mmap of %zu pages: %s", pages, strerror(errno));
+	return address;
+}
+
+void *map_anonymous(size_t pages)
+{
+	return map(pages, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+}
+
+void *map_shared(size_t pages)
+{
+	return map(pages, MAP_SHARED | MAP_ANONYMOUS, -1);
+}
+
+int make_file(const char *folder, size_t pages)
+{
+	int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	if (fd < 0 || ftruncate(fd, pages * page_size()))
+		ktap_fail(__FILE__, __LINE__, "a file in %s: %s", folder, strerror(errno));
+	return fd;
+}
+
+static uint64_t pattern(size_t index, uint64_t seed)
+{
+	return (index + 1) * 0x9e3779b97f4a7c15ULL ^ seed * 0xbf58476d1ce4e5b9ULL;
+}
+
+void pattern_write(void *address, size_t pages, uint64_t seed)
+{
+	size_t i, words = pages * page_size() / sizeof(uint64_t);
+	uint64_t *word = address;
+
+	for (i = 0; i < words; i++)
+		word[i] = pattern(i, seed);
+}
+
+long pattern_wrong(const void *address, size_t pages, uint64_t seed)
+{
+	size_t i, words = pages * page_size() / sizeof(uint64_t);
+	const uint64_t *word = address;
+
+	for (i = 0; i < words; i++)
+		if (word[i] != pattern(i, seed))
+			return i;
+	return -1;
+}
+
+struct devmodel_stats stats_now(int dev)
+{
+	struct devmodel_stats stats;
+
+	EXPECT_OK(devmodel_stats(dev, &stats));
+	return stats;
+}
+
+enum devmodel_model model_now(int dev)
+{
+	struct devmodel_info info;
+
+	EXPECT_OK(devmodel_info(dev, &info));
+	return info.model;
+}
+
+void migrate_all(int dev, const void *address, size_t pages, enum devmodel_target target)
+{
+	uint32_t *outcomes = calloc(pages, sizeof(*outcomes));
+	struct devmodel_migrate done;
+	size_t i;
+
+	EXPECT(outcomes);
+	EXPECT_OK(devmodel_migrate(dev, address, pages * page_size(), target, &done, outcomes));
+	for (i = 0; i < pages; i++)
+		if (outcomes[i] > DEVMODEL_OUTCOME_ALREADY_THERE)
+			ktap_fail(__FILE__, __LINE__, "page %zu of %zu did not move: %s", i, pages,
+				  devmodel_outcome_name(outcomes[i]));
+	EXPECT_EQ(done.moved + done.already, pages);
+	free(outcomes);
+}
+
+size_t pages_in_hbm(int dev, const void *address, size_t pages)
+{
+	uint32_t *cpu = calloc(pages, sizeof(*cpu));
+	uint32_t *device = calloc(pages, sizeof(*device));
+	size_t i, count = 0;
+
+	EXPECT(cpu && device);
+	EXPECT_OK(devmodel_snapshot(dev, address, pages * page_size(), cpu, device));
+	for (i = 0; i < pages; i++)
+		count += devmodel_place(cpu[i]) == DEVMODEL_PLACE_HBM;
+	free(cpu);
+	free(device);
+	return count;
+}
+
+int wait_child(int pid)
+{
+	int status;
+
+	EXPECT_EQ(waitpid(pid, &status, 0), pid);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+void expect_fault(const struct devmodel_wait *end, int result, const void *address,
+		  size_t length, enum devmodel_access access)
+{
+	uint64_t begin = (uintptr_t)address;
+
+	if (!result)
+		ktap_fail(__FILE__, __LINE__, "the program ended well, a fault was expected");
+	if (end->status != DEVMODEL_STATUS_FAULT)
+		ktap_fail(__FILE__, __LINE__, "expected a fault: %s", devmodel_error());
+	if (end->fault_address < begin || end->fault_address >= begin + length)
+		ktap_fail(__FILE__, __LINE__, "fault at 0x%llx, expected 0x%llx and %zu bytes on",
+			  (unsigned long long)end->fault_address, (unsigned long long)begin, length);
+	EXPECT_EQ(end->fault_access, access);
+}
