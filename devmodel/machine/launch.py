@@ -36,6 +36,8 @@ class Options:
     gdb: bool = False
     echo: Callable[[str], None] | None = None
     """gets every line of the console"""
+    detached: bool = False
+    """the VM is one that commands find without naming it"""
 
 
 @dataclass
@@ -75,11 +77,14 @@ def launch(
         kernel=built.kernel.release,
         accelerator=accelerator.name,
         started=time.time(),
+        detached=options.detached,
     )
     folder.write(info)
+    initrd = _initrd(folder.name, config, built, login, host)
+    stack.callback(os.close, initrd)
     boot = qemu.Boot(
         built.kernel.image,
-        _initrd(folder, config, built, login, host),
+        Path(f"/proc/self/fd/{initrd}"),
         options.append,
         options.gdb,
         options.qemu,
@@ -96,6 +101,7 @@ def launch(
             config, accelerator, boot, qemu.Descriptors(ram, qmp, console, links)
         ),
         folder.path,
+        files=(initrd,),
         run=not options.gdb,
     )
     _announce(folder.name, config, accelerator, built, reporter, options)
@@ -138,18 +144,18 @@ def ended(code: int) -> str:
     return f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
 
 
-def _initrd(
-    folder: RunDir, config: MachineConfig, built: Built, login: KeyPair, host: KeyPair
-) -> Path:
-    """The shared image and this VM's own archive behind it: QEMU takes one file."""
+def _initrd(name: str, config: MachineConfig, built: Built, login: KeyPair, host: KeyPair) -> int:
+    """A memfd with the shared image and this VM's own archive behind it: QEMU takes one file."""
     shares = [
         (qemu.share_tag(number), str(share.guest), share.readonly)
         for number, share in enumerate(config.shares)
     ]
-    path = folder.path / "vm.cpio"
-    own = image.personal(login, host, shares, folder.name)
-    path.write_bytes(built.image.read_bytes() + own)
-    return path
+    own = image.personal(login, host, shares, name)
+    fd = os.memfd_create("devmodel-initrd", os.MFD_CLOEXEC)
+    with os.fdopen(fd, "wb", closefd=False) as file:
+        file.write(built.image.read_bytes())
+        file.write(own)
+    return fd
 
 
 def _announce(

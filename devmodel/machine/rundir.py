@@ -42,6 +42,8 @@ class VmInfo:
     exit_code: int = 0
     """what the ending is worth as an exit code; see errors.py"""
     lost_devices: tuple[int, ...] = ()
+    detached: bool = False
+    """started by `devmodel start`; others are found by name only"""
 
 
 class RunDir:
@@ -85,8 +87,7 @@ class RunDir:
 
     def close(self) -> None:
         """Remove what only a running VM needs, and let go."""
-        for name in ("key", "vm.cpio"):
-            (self.path / name).unlink(missing_ok=True)
+        (self.path / "key").unlink(missing_ok=True)
         self._lock.close()
 
 
@@ -125,16 +126,17 @@ def everything() -> Iterator[tuple[Path, VmInfo]]:
             continue
         if info.state != "ended" and (lock := _try_lock(path)) is not None:
             with lock:
-                for name in ("key", "vm.cpio"):
-                    (path / name).unlink(missing_ok=True)
+                (path / "key").unlink(missing_ok=True)
                 info = replace(info, state="ended", ending="its supervisor was killed")
                 write_info(path, info)
         yield path, info
 
 
 def running(name: str | None) -> tuple[Path, VmInfo]:
-    """The running VM called `name`, or the only one. ConfigError if there is no such one."""
+    """The running VM called `name`, or the only detached one. ConfigError if there is none."""
     found = [(path, info) for path, info in everything() if info.state == "running"]
+    if name is None:
+        found = [(path, info) for path, info in found if info.detached]
     names = ", ".join(info.name for _, info in found)
     if name is not None:
         for path, info in found:

@@ -52,6 +52,8 @@ class Plan:
     command: Callable[[int, int, int, tuple[int, ...]], list[str]]
     """(ram, qmp, console, device sockets) → argv"""
     folder: Path
+    files: tuple[int, ...] = ()
+    """descriptors of files that the command names as /proc/self/fd/N"""
     run: bool = True
     """False leaves the guest's processors stopped, for a debugger"""
 
@@ -140,7 +142,7 @@ class Supervisor:
             links = tuple(endpoint.guest.fileno() for endpoint in self._endpoints)
             fds = (ram, qemu_qmp.fileno(), qemu_console.fileno(), links)
             argv = plan.command(*fds)
-            self.process = _spawn(argv, (*fds[:3], *links), plan.folder / "qemu.log")
+            self.process = _spawn(argv, (*fds[:3], *links, *plan.files), plan.folder / "qemu.log")
             self._tasks.append(self._loop.create_task(self._watch_qemu(self.process)))
             self._tasks.append(self._loop.create_task(self._read_console(console)))
         for endpoint in self._endpoints:
