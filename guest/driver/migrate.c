@@ -193,11 +193,14 @@ static int migrate_batch(struct migration *batch)
 	return batch->copies && (!batch->to_device || batch->fills) ? 0 : -EIO;
 }
 
-/* Can migrate_vma_setup() take this VMA? Others keep their pages where they are. */
+/*
+ * Can migrate_vma_setup() take this VMA, and hmm_range_fault() say where its
+ * pages are? Others keep their pages where they are.
+ */
 static bool migratable(struct vm_area_struct *vma)
 {
-	return !is_vm_hugetlb_page(vma) && !(vma->vm_flags & VM_SPECIAL) &&
-	       !vma_is_dax(vma);
+	return (vma->vm_flags & VM_READ) && !(vma->vm_flags & VM_SPECIAL) &&
+	       !is_vm_hugetlb_page(vma) && !vma_is_dax(vma);
 }
 
 /* Call @mirror's mm with mmap_lock held for reading. Holes and odd VMAs are skipped. */
