@@ -316,6 +316,8 @@ class Device:
                 self._completions.pop()
                 self.counters.errors += 1
         if self._completions:
+            # Whoever hears of an end finds it counted.
+            self._counter_page.publish()
             for _ in range(min(self._completion.room(), len(self._completions))):
                 self._completion.push(self._completions.popleft().pack())
         self._compute_engine.write_faults(self._fault)
