@@ -126,10 +126,11 @@ static void odd_addresses(int dev)
 	EXPECT(!memcmp(to + 1, from + page_size() - 13, size));
 	EXPECT_EQ(to[0], 0);
 	EXPECT_EQ(to[1 + size], 0);
-	/* A word across two pages. */
-	EXPECT_OK(devmodel_run(dev, &end, "atomic_add", to + 4 * page_size() - 3, 3, 5));
-	EXPECT_EQ(end.result[0], 15);
-	EXPECT_EQ(to[4 * page_size() - 3], 15);
+	/* A word across two pages; but an atomic one must be aligned. */
+	EXPECT_OK(devmodel_run(dev, &end, "fill", to + 4 * page_size() - 3, 1, 0x0102030405060708));
+	EXPECT_EQ(to[4 * page_size() - 3], 8);
+	EXPECT_EQ(to[4 * page_size() + 4], 1);
+	EXPECT_ERRNO(devmodel_run(dev, &end, "atomic_add", to + 3, 3, 5), EINVAL);
 }
 
 static void programs(int dev)

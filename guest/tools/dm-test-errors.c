@@ -120,18 +120,20 @@ static void impossible_sizes(int dev)
 
 static void bad_ranges(int dev)
 {
-	static const struct {
-		uint64_t offset, length;
-	} bad[] = {
-		{ 1, 4096 }, { 8, 4096 }, { 0, 0 }, { 0, 1 }, { 0, 4097 }, { 0, ~0ULL },
-		{ 0, ~0ULL & -4096ULL }, { ~0ULL & -4096ULL, 8192 }, { 1ULL << 63, 4096 },
-	};
 	uint8_t *memory = map_anonymous(4);
+	const uint64_t size = page_size(), begin = (uintptr_t)memory;
+	const struct {
+		uint64_t address, length;
+	} bad[] = {
+		{ begin + 1, size }, { begin + 8, size }, { begin, 0 }, { begin, 1 },
+		{ begin, size + 1 }, { begin, ~0ULL }, { begin, -size }, { -size, 2 * size },
+		{ -size, size }, { 1ULL << 63, size }, { 1ULL << 47, size },
+	};
 	uint32_t states[16];
 	size_t i;
 
 	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		void *address = memory + bad[i].offset;
+		void *address = (void *)bad[i].address;
 
 		EXPECT_ERRNO(devmodel_advise(dev, address, bad[i].length,
 					     DEVMODEL_POLICY_IN_PLACE), EINVAL);

@@ -349,7 +349,7 @@ static void cpu_in_place(int dev)
 /* Adds are counted exactly while the page goes to and fro below the program. */
 static void adds_on_a_moving_page(int dev)
 {
-	enum { ADDS = 20000 };
+	enum { ADDS = 60000 };
 	volatile uint64_t *word = map_anonymous(1);
 	int64_t handle = devmodel_launch(dev, "atomic_add", word, ADDS, 1);
 	struct devmodel_stats start = stats_now(dev), now;
