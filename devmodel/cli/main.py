@@ -110,3 +110,7 @@ def entry() -> None:
     # A SIGTERM ends a VM like Ctrl-C does: with its logs kept and its key removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    entry()

@@ -14,6 +14,7 @@ from devmodel.machine.config import Accel
 from devmodel.machine.errors import HostNotReady
 
 PROBE_SECONDS = 5
+PROBE_ACCEL = ("kvm", "host")
 # Writes a zero to the debug-exit port: the whole probe guest, as a boot sector would run it.
 #   mov al, 0 ; out 0xf4, al ; hlt
 _PROBE_CODE = bytes([0xB0, 0x00, 0xE6, 0xF4, 0xF4])
@@ -76,7 +77,8 @@ def _probe() -> str | None:
     try:
         os.write(fd, rom)
         line = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none"]
-        line += ["-machine", "pc,accel=kvm", "-cpu", "host", "-m", "2M"]
+        name, cpu = PROBE_ACCEL
+        line += ["-machine", f"pc,accel={name}", "-cpu", cpu, "-m", "2M"]
         line += ["-bios", f"/proc/self/fd/{fd}", "-device", "isa-debug-exit,iobase=0xf4"]
         try:
             done = subprocess.run(

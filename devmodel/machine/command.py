@@ -38,8 +38,9 @@ def run(
     `each_line` sees every line as it comes. HostNotReady if the program is not installed.
     """
     words = [str(word) for word in argv]
+    prompt = f"$ {shlex.join(words)}"
     with log.open("ab") as out:
-        out.write(f"$ {shlex.join(words)}\n".encode())
+        out.write(f"{prompt}\n".encode())
         out.flush()
         try:
             process = subprocess.Popen(
@@ -66,10 +67,11 @@ def run(
                 raise
     if process.returncode:
         lines = log.read_text(errors="replace").splitlines()
-        shown = [line for line in lines if "error" in line.lower()][-TAIL:] or lines[-TAIL:]
+        said = lines[lines.index(prompt) + 1 :]
+        shown = [line for line in said if "error" in line.lower()] or said
         raise BuildFailed(
             f"{what}: {words[0]} ended with {process.returncode}",
             hint=f"its whole output is in {log}",
-            details="\n".join(shown),
+            details="\n".join(shown[-TAIL:]),
             log=log,
         )

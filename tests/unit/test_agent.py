@@ -1,0 +1,194 @@
+"""The agent: its loop, its configuration, its end, and what the supervisor writes after it."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from devmodel.abi.registers import DEVICE_PAGE, DeviceRegs, DeviceState
+from devmodel.agent import lifeline, loop, registers
+from devmodel.agent.config import AgentConfig
+from devmodel.agent.process import Agent, DeviceShape, Endpoint
+from devmodel.link import doorbell, memory
+from devmodel.link.rammap import RamMap
+
+RAM = 16 << 20
+
+
+class Script:
+    """A device that plays its answers, and says what was asked of it."""
+
+    def __init__(self, steps: list[bool], arms: list[bool]) -> None:
+        self.steps, self.arms, self.calls = steps, arms, ""
+
+    def step(self) -> bool:
+        self.calls += "s"
+        return self.steps.pop(0)
+
+    def arm(self) -> bool:
+        self.calls += "a"
+        return self.arms.pop(0)
+
+
+def test_the_loop_arms_before_it_sleeps_and_steps_after() -> None:
+    (fd,) = doorbell.create(1)
+    doorbell.ring(fd)
+    device = Script([True, True, False, False, False], [False, True, True])
+    loop.run(device, doorbell.Waiter([fd]), lambda: not device.steps)
+    # busy, busy, idle; arming saw work; idle, armed, slept, woke; ...
+    assert device.calls == "sssasasa"
+
+
+def config(tmp_path: Path, **changes: object) -> AgentConfig:
+    fields: dict[str, object] = {
+        "name": "dm0",
+        "parent": 1,
+        "ram_fd": 3,
+        "region_fd": 4,
+        "doorbell_fds": (5, 6),
+        "interrupt_fds": (7, 8),
+        "hbm_fd": None,
+        "ram": RamMap.q35(RAM),
+        "model": "mirror",
+        "hbm_size": 0,
+        "hbm_offset": 0,
+        "page_shift": 12,
+        "peer": 1,
+        "generation": 1,
+        "programs": (str(tmp_path),),
+    }
+    return AgentConfig(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def test_a_configuration_travels(tmp_path: Path) -> None:
+    original = config(tmp_path, hbm_fd=9)
+    assert AgentConfig.from_json(original.to_json()) == original
+    assert original.descriptors == (3, 4, 5, 6, 7, 8, 9)
+
+
+def start(tmp_path: Path, shape: DeviceShape) -> Agent:
+    ram = memory.create("ram", RAM)
+    endpoint = Endpoint.create(shape)
+    log = tmp_path / "agent.log"
+    agent = Agent.start(endpoint, "dm0", ram, RamMap.q35(RAM), log, generation=3)
+    os.close(ram)
+    return agent
+
+
+def first_line(agent: Agent) -> str:
+    assert agent.process.stdout is not None
+    return agent.process.stdout.readline().decode().strip()
+
+
+def test_an_agent_identifies_itself_and_ends_on_request(tmp_path: Path) -> None:
+    agent = start(tmp_path, DeviceShape("private", 2 << 20, 0, 1 << 20))
+    assert first_line(agent) == "ready", agent.log.read_text()
+    assert agent.ready
+    found = DeviceRegs.unpack(agent.endpoint.region.tobytes(), DEVICE_PAGE)
+    assert (found.generation, found.hbm_size, found.hbm_offset) == (3, 2 << 20, 0)
+    agent.stop()
+    assert agent.process.returncode == 0
+    agent.endpoint.close()
+
+
+def test_a_lost_agent_is_marked_and_the_driver_is_woken(tmp_path: Path) -> None:
+    agent = start(tmp_path, DeviceShape("mirror", 0, 0, 1 << 20))
+    assert first_line(agent) == "ready", agent.log.read_text()
+    agent.process.kill()
+    assert agent.ending() == "was killed by SIGKILL"
+    agent.lost()
+    assert registers.state(agent.endpoint.region) is DeviceState.LOST
+    assert doorbell.Waiter(agent.endpoint.to_guest).wait(0)
+    agent.endpoint.close()
+
+
+def test_a_program_file_that_is_none_is_refused_in_one_line(tmp_path: Path) -> None:
+    programs = (str(tmp_path / "none.py"),)
+    agent = start(tmp_path, DeviceShape("mirror", 0, 0, 1 << 20, programs=programs))
+    assert first_line(agent) == f"refused: {programs[0]}: no such file"
+    assert agent.process.wait(10) == 1
+    agent.endpoint.close()
+
+
+def test_two_programs_of_one_name_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from devmodel.device.programs import Memory, program\n\n"
+        '@program("fill")\nasync def fill(memory: Memory) -> None: ...\n'
+    )
+    agent = start(tmp_path, DeviceShape("mirror", 0, 0, 1 << 20, programs=(str(file),)))
+    line = first_line(agent)
+    assert line == f"refused: {file}: there is a program fill already; rename yours"
+    agent.stop()
+    agent.endpoint.close()
+
+
+def test_a_nonsense_state_counts_as_lost() -> None:
+    region = memory.attach(memory.create("region", 4096))
+    offset = DEVICE_PAGE + DeviceRegs.offset("state")
+    region[offset] = 99
+    assert registers.state(region) is DeviceState.LOST
+
+
+def test_agents_need_a_configuration() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "devmodel.agent"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "usage" in done.stderr
+
+
+# The parent starts a child behind the lifeline, says its pid, and waits to be killed.
+PARENT = """
+import os, subprocess, sys
+child = subprocess.Popen(
+    [sys.executable, "-I", "-S", sys.argv[1], str(os.getpid()), "cat"], stdin=subprocess.PIPE
+)
+print(child.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_child_behind_the_lifeline_dies_with_its_parent() -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, lifeline.__file__],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert parent.stdout is not None
+    child = os.pidfd_open(int(parent.stdout.readline()))
+    parent.send_signal(signal.SIGKILL)
+    parent.wait(10)
+    # A pidfd becomes readable when its process ends, whoever is to collect it.
+    assert select.select([child], [], [], 10)[0]
+    os.close(child)
+
+
+def test_the_lifeline_refuses_to_start_without_a_parent() -> None:
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", lifeline.__file__, "1", "echo", "started"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "the parent process is gone" in done.stderr
+
+
+@pytest.mark.parametrize("model", ["mirror", "private", "coherent"])
+def test_hbm_is_where_the_model_has_it(model: str) -> None:
+    shapes = {
+        "mirror": DeviceShape("mirror", 0, 0, 1 << 20),
+        "private": DeviceShape("private", 2 << 20, 0, 1 << 20),
+        "coherent": DeviceShape("coherent", 128 << 20, 128 << 20, 256 << 20),
+    }
+    endpoint = Endpoint.create(shapes[model])
+    assert (endpoint.hbm_fd is not None) == (model == "private")
+    endpoint.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(endpoint.region_fd)

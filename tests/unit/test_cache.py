@@ -1,0 +1,96 @@
+"""The cache: keys, and entries that appear whole or not at all."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from devmodel.machine import cache
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEVMODEL_CACHE", str(tmp_path / "cache"))
+
+
+def test_a_key_depends_on_every_input_and_on_nothing_else() -> None:
+    base = cache.key(source="6.1", fragments=["a", "b"])
+    assert base == cache.key(fragments=["a", "b"], source="6.1")
+    others = {
+        cache.key(source="6.2", fragments=["a", "b"]),
+        cache.key(source="6.1", fragments=["b", "a"]),
+        cache.key(source="6.1", fragments=["a", "b"], compiler="gcc"),
+    }
+    assert len(others | {base}) == 4
+
+
+def test_files_are_hashed_by_name_content_and_mode(tmp_path: Path) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    first.write_text("x")
+    hashes = [cache.hash_files([first], tmp_path)]
+    first.write_text("y")
+    hashes.append(cache.hash_files([first], tmp_path))
+    first.chmod(0o755)
+    hashes.append(cache.hash_files([first], tmp_path))
+    first.rename(second)
+    hashes.append(cache.hash_files([second], tmp_path))
+    assert len(set(hashes)) == 4
+
+
+def test_the_end_of_one_file_is_not_the_start_of_the_next(tmp_path: Path) -> None:
+    one, two = tmp_path / "a", tmp_path / "b"
+    one.write_text("xy")
+    two.write_text("z")
+    before = cache.hash_files([one, two], tmp_path)
+    one.write_text("x")
+    two.write_text("yz")
+    assert cache.hash_files([one, two], tmp_path) != before
+
+
+def test_an_entry_is_built_once() -> None:
+    built = []
+
+    def build(target: Path) -> None:
+        built.append(target)
+        (target / "file").write_text("content")
+
+    for _ in range(2):
+        entry = cache.obtain("things", "abc", build)
+        assert (entry / "file").read_text() == "content"
+    assert len(built) == 1
+
+
+def test_a_failed_build_leaves_no_entry_and_can_be_tried_again() -> None:
+    def fail(target: Path) -> None:
+        (target / "half").write_text("")
+        raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError):
+        cache.obtain("things", "abc", fail)
+    assert not cache.folder("things", "abc").exists()
+    entry = cache.obtain("things", "abc", lambda target: (target / "whole").touch())
+    assert [path.name for path in entry.iterdir()] == ["whole"]
+
+
+def test_a_second_builder_waits_for_the_first() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    count = []
+
+    def slow(target: Path) -> None:
+        count.append(1)
+        begun.set()
+        assert go_on.wait(10)
+        (target / "file").touch()
+
+    def never(_: Path) -> None:
+        count.append(2)
+
+    first = threading.Thread(target=cache.obtain, args=("things", "abc", slow))
+    first.start()
+    assert begun.wait(10)
+    second = threading.Thread(target=cache.obtain, args=("things", "abc", never))
+    second.start()
+    go_on.set()
+    first.join(10)
+    second.join(10)
+    assert count == [1]

@@ -1,0 +1,76 @@
+"""cli → experiment → machine → agent → link → device → abi: imports go to the right only."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import devmodel
+
+PACKAGE = Path(devmodel.__file__).parent
+LAYERS = ("cli", "experiment", "machine", "agent", "link", "device", "abi")
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """Every module that is imported, wherever in the file; relative imports as ``.``."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                found.add(".")
+            module = node.module or ""
+            # `from devmodel import cli` names the layer in the imported name.
+            found.update(f"{module}.{alias.name}" for alias in node.names)
+    return found
+
+
+def layer(module: str) -> str | None:
+    parts = module.split(".")
+    return parts[1] if parts[0] == "devmodel" and len(parts) > 1 else None
+
+
+def violations(owner: str, source: str) -> list[str]:
+    """What a file of the layer `owner` may not import."""
+    wrong = []
+    for module in sorted(imported(ast.parse(source))):
+        if module == ".":
+            wrong.append("a relative import")
+        other = layer(module)
+        if other in LAYERS and LAYERS.index(other) < LAYERS.index(owner):
+            wrong.append(module)
+    return wrong
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_to_the_right(path: Path) -> None:
+    parts = path.relative_to(PACKAGE).parts
+    if len(parts) == 1:
+        return  # the package itself
+    assert parts[0] in LAYERS, f"{parts[0]} is no layer"
+    assert violations(parts[0], path.read_text()) == []
+
+
+def test_abi_needs_the_standard_library_only() -> None:
+    import sys
+
+    for path in sorted((PACKAGE / "abi").glob("*.py")):
+        for module in imported(ast.parse(path.read_text())):
+            top = module.split(".")[0]
+            assert top in sys.stdlib_module_names or module.startswith("devmodel.abi"), path
+
+
+@pytest.mark.parametrize(
+    ("owner", "source", "wrong"),
+    [
+        ("link", "from devmodel.device.ring import Ring", []),
+        ("link", "import devmodel.machine.qemu", ["devmodel.machine.qemu"]),
+        ("abi", "from devmodel import cli", ["devmodel.cli"]),
+        ("device", "def f():\n    from devmodel.link import x", ["devmodel.link.x"]),
+        ("agent", "from . import loop", ["a relative import"]),
+    ],
+)
+def test_the_rule_sees_what_it_should(owner: str, source: str, wrong: list[str]) -> None:
+    assert violations(owner, source) == wrong

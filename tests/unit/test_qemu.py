@@ -1,0 +1,162 @@
+"""QEMU's command line, QMP's answers, and the choice of accelerator."""
+
+import itertools
+import shlex
+from pathlib import Path
+
+import pytest
+
+from devmodel.machine import accel, qemu, qmp
+from devmodel.machine.accel import Accelerator
+from devmodel.machine.config import Accel, MachineConfig
+from devmodel.machine.errors import HostNotReady, LaunchFailed
+from devmodel.machine.qemu import Boot, Descriptors
+
+TCG = Accelerator("tcg", "for the test")
+BOOT = Boot(Path("/k/bzImage"), Path("/k/initrd"), ("slub_debug=P",), False, ("-d", "int"))
+FDS = Descriptors(ram=10, qmp=11, console=12, devices=(13, 14))
+
+
+def pairs(line: list[str]) -> list[tuple[str, str]]:
+    """Options with their values."""
+    return list(itertools.pairwise(line))
+
+
+def test_the_line_of_two_devices() -> None:
+    config = MachineConfig.load("two-devices")
+    line = qemu.live(config, TCG, BOOT, FDS)
+    options = pairs(line)
+    assert ("-kernel", "/k/bzImage") in options
+    assert ("-m", "1024M") in options
+    assert (
+        "-object",
+        "memory-backend-file,id=ram,size=1073741824,mem-path=/proc/self/fd/10,share=on",
+    ) in options
+    for number, fd in enumerate(FDS.devices):
+        assert ("-chardev", f"socket,id=link{number},fd={fd}") in options
+        assert (
+            "-device",
+            f"ivshmem-doorbell,id=dm{number},chardev=link{number},vectors=2",
+        ) in options
+    assert line[-2:] == ["-d", "int"]
+
+
+def test_ram_is_split_where_the_agents_believe_it_is() -> None:
+    line = qemu.live(MachineConfig(), TCG, BOOT, FDS)
+    machine = line[line.index("-machine") + 1]
+    assert "max-ram-below-4g=2147483648" in machine
+    assert "memory-backend=ram" in machine
+
+
+def test_a_crash_is_an_exit_and_more_parameters_come_last() -> None:
+    line = qemu.live(MachineConfig(append="a=1"), TCG, BOOT, FDS)
+    assert "-no-reboot" in line
+    words = line[line.index("-append") + 1].split()
+    assert {"oops=panic", "panic=-1"} <= set(words)
+    # What is typed on the command line is later than what stands in the file.
+    assert words[-2:] == ["a=1", "slub_debug=P"]
+
+
+def test_a_guest_is_reached_on_loopback_only() -> None:
+    line = " ".join(qemu.live(MachineConfig(), TCG, BOOT, FDS))
+    assert "hostfwd=tcp:127.0.0.1:0-10.0.2.15:22" in line
+    assert "-vnc" not in line
+    assert ("-display", "none") in pairs(line.split())
+
+
+def test_a_supervised_guest_waits_for_its_devices() -> None:
+    assert "-S" in qemu.live(MachineConfig(), TCG, BOOT, FDS)
+
+
+def test_shares_are_read_only_unless_said_otherwise(tmp_path: Path) -> None:
+    data = {"shares": [{"host": "a", "guest": "/a"}, {"host": "b", "guest": "/b",
+                                                      "readonly": False}]}  # fmt: skip
+    config = MachineConfig.parse(data, tmp_path / "x.yaml")
+    options = pairs(qemu.live(config, TCG, BOOT, FDS))
+    local = "security_model=none"
+    assert ("-fsdev", f"local,id=fs0,path={tmp_path}/a,{local},readonly=on") in options
+    assert ("-fsdev", f"local,id=fs1,path={tmp_path}/b,{local}") in options
+
+
+def test_the_line_to_paste_names_no_descriptor() -> None:
+    line = qemu.standalone(MachineConfig.load("hmm-coherent"), TCG, BOOT)
+    text = shlex.join(line)
+    assert "\n" not in text
+    assert shlex.split(text) == line
+    assert "fd=" not in text
+    assert "/proc/self/fd" not in text
+    assert "memory-backend-memfd,id=bar0,size=536870912,share=on" in text
+
+
+def test_a_debugger_gets_a_port() -> None:
+    boot = Boot(Path("/k"), Path("/i"), gdb=True)
+    assert ("-gdb", "tcp:127.0.0.1:1234") in pairs(qemu.standalone(MachineConfig(), TCG, boot))
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)\nCopyright", (7, 2, 22)),
+        ("QEMU emulator version 10.0.0", (10, 0, 0)),
+        ("QEMU emulator version", ()),
+        ("", ()),
+    ],
+)
+def test_a_version_is_numbers(text: str, version: tuple[int, ...]) -> None:
+    assert qemu.parse_version(text) == version
+
+
+def fake_qemu(folder: Path, monkeypatch: pytest.MonkeyPatch, says: str) -> None:
+    program = folder / qemu.PROGRAM
+    program.write_text(f"#!/bin/sh\necho '{says}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/bin:/usr/bin")
+
+
+def test_an_old_qemu_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_qemu(tmp_path, monkeypatch, "QEMU emulator version 6.1.0")
+    with pytest.raises(HostNotReady, match=r"is 6\.1\.0; install 7\.2 or newer"):
+        qemu.version()
+
+
+def test_no_qemu_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(HostNotReady, match="apt-get install qemu-system-x86"):
+        qemu.version()
+
+
+USERNET = """Hub -1 (net):
+  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ
+  TCP[HOST_FORWARD]  15       127.0.0.1 37001       10.0.2.15    22     0     0
+"""
+
+
+def test_the_forwarded_port_is_asked_back() -> None:
+    assert qmp.parse_forward(USERNET) == 37001
+    with pytest.raises(LaunchFailed, match="did not forward a port"):
+        qmp.parse_forward("")
+
+
+def test_kvm_by_name_needs_kvm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accel, "kvm_obstacle", lambda: "there is no /dev/kvm")
+    with pytest.raises(HostNotReady, match="KVM does not work: there is no /dev/kvm"):
+        accel.choose(Accel.KVM)
+    assert accel.choose(Accel.AUTO).name == "tcg"
+    assert accel.choose(Accel.AUTO).reason == "no KVM: there is no /dev/kvm"
+
+
+def test_kvm_is_taken_where_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accel, "kvm_obstacle", lambda: None)
+    assert accel.choose(Accel.AUTO) == Accelerator("kvm", "works here")
+    assert accel.choose(Accel.TCG).name == "tcg"
+
+
+def test_the_probe_guest_of_kvm_runs_under_tcg(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The five bytes themselves, where no KVM is needed to see that they are right.
+    monkeypatch.setattr(accel, "PROBE_ACCEL", ("tcg", "max"))
+    assert accel._probe() is None
+
+
+def test_flags_are_words() -> None:
+    text = "processor : 0\nflags\t\t: fpu vme svmx\n\nprocessor : 1\nflags : vmx\n"
+    assert accel.cpu_flags(text) == {"fpu", "vme", "svmx"}

@@ -1,0 +1,87 @@
+"""Folders of VMs: names, locks, and what is left by those that were killed."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from devmodel.machine import rundir
+from devmodel.machine.errors import ConfigError
+from devmodel.machine.rundir import RunDir, VmInfo
+
+
+@pytest.fixture(autouse=True)
+def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEVMODEL_STATE", str(tmp_path))
+
+
+def claim(name: str, **changes: object) -> RunDir:
+    folder = RunDir.claim(name)
+    folder.write_key(b"secret")
+    info = VmInfo(folder.name, os.getpid(), "running", detached=True)
+    folder.write(replace(info, **changes))  # type: ignore[arg-type]
+    return folder
+
+
+def test_a_second_vm_of_a_name_gets_a_number() -> None:
+    first, second = claim("a"), claim("a")
+    assert (first.name, second.name) == ("a", "a-2")
+    first.close()
+    assert claim("a").name == "a"
+
+
+def test_the_logs_of_the_last_one_are_removed() -> None:
+    folder = claim("a")
+    (folder.path / "console.log").write_text("old")
+    folder.close()
+    assert (folder.path / "console.log").exists()
+    assert not (claim("a").path / "console.log").exists()
+
+
+def test_a_key_is_for_its_owner_and_goes_at_the_end() -> None:
+    folder = claim("a")
+    key = folder.path / "key"
+    assert key.stat().st_mode & 0o777 == 0o600
+    folder.close()
+    assert not key.exists()
+
+
+def test_a_vm_whose_supervisor_was_killed_is_swept() -> None:
+    folder = claim("a")
+    # What a SIGKILL leaves: the files, and a lock that nobody holds.
+    folder._lock.close()
+    ((path, info),) = rundir.everything()
+    assert (info.state, info.ending) == ("ended", "its supervisor was killed")
+    assert not (path / "key").exists()
+
+
+def test_a_running_vm_is_left_alone() -> None:
+    folder = claim("a")
+    ((path, info),) = rundir.everything()
+    assert info.state == "running"
+    assert (path / "key").exists()
+    folder.close()
+
+
+def test_nonsense_is_no_vm(tmp_path: Path) -> None:
+    (tmp_path / "vms" / "x").mkdir(parents=True)
+    (tmp_path / "vms" / "x" / "vm.json").write_text("{")
+    assert list(rundir.everything()) == []
+
+
+def test_the_only_one_needs_no_name() -> None:
+    with pytest.raises(ConfigError, match="no VM is running"):
+        rundir.running(None)
+    first = claim("a")
+    # Those of tests and of `devmodel run` are found by name only.
+    hidden = claim("hidden", detached=False)
+    assert rundir.running(None)[1].name == "a"
+    assert rundir.running("hidden")[1].name == "hidden"
+    second = claim("b")
+    with pytest.raises(ConfigError, match="more than one VM is running; name one of a, b"):
+        rundir.running(None)
+    with pytest.raises(ConfigError, match="no running VM is called c; running: a, b, hidden"):
+        rundir.running("c")
+    for folder in (first, hidden, second):
+        folder.close()
