@@ -21,6 +21,7 @@ from devmodel.abi.rings import Access, Completion, ComputeCommand, Engine, Fault
 from devmodel.device.access import BadArgument, Missing, Pause, ProgramMemory
 from devmodel.device.memory import Memory
 from devmodel.device.mmu import Mmu
+from devmodel.device.port import Port
 from devmodel.device.programs.registry import Program
 from devmodel.device.ring import Producer
 
@@ -110,7 +111,8 @@ class ComputeEngine:
             return self._refuse(command, Status.NO_PROGRAM)
         if command.cookie in self._running or not program.accepts(command.nargs):
             return self._refuse(command, Status.BAD_ARGUMENT)
-        memory = ProgramMemory(self._memory, self._mmu, self._counters, context, self._burst)
+        port = Port(self._memory, self._mmu, self._counters, context)
+        memory = ProgramMemory(port, self._burst)
         try:
             coroutine = program.start(memory, command.args[: command.nargs])
         except Exception:

@@ -217,8 +217,9 @@ class Device:
             status = self._control_command(command)
             if status != Status.OK:
                 self.counters.errors += 1
-            # Completions that belong to a command are in the ring before it is acknowledged.
+            # What belongs to a command is to be seen before it is acknowledged.
             self._flush()
+            self._counter_page.publish()
             start = self._control.offset(self._control.index) + _STATUS_WORD
             self._region[start : start + 4] = int(status).to_bytes(4, "little")
             self._control.advance()

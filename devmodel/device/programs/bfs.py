@@ -9,13 +9,15 @@ import numpy as np
 
 from devmodel.device.access import BadArgument
 from devmodel.device.access import ProgramMemory as Memory
+from devmodel.device.distinct import distinct
 from devmodel.device.programs.registry import program
 from devmodel.device.programs.wordindex import EDGE, U64, WORD
 
 MOST_EDGES = 1 << 26
 
 # Targets gathered before they are made distinct: a cycle of edges must not fill the memory.
-_MOST_TARGETS = 1 << 20
+_MOST_TARGETS = 1 << 17
+_MOST_PIECES = 1 << 10
 _MARK = np.uint64(WORD.fields["mark"][1])  # type: ignore[index]
 
 
@@ -54,10 +56,12 @@ async def _targets(memory: Memory, edge: U64, most: int) -> tuple[U64, int]:
         found.append(entry["to"])
         held += edge.size
         if held > _MOST_TARGETS:
-            found = [np.unique(np.concatenate(found))]
-            held = 0
-        edge = entry["next"][entry["next"] != 0]
+            found, held = [distinct(np.concatenate(found))], 0
+        elif len(found) > _MOST_PIECES:
+            found = [np.concatenate(found)]
+        edge = entry["next"]
+        edge = edge[edge != 0]
     if not found:
         return np.empty(0, dtype=np.uint64), 0
-    targets = np.unique(np.concatenate(found))
+    targets = distinct(np.concatenate(found))
     return targets[targets != 0], walked

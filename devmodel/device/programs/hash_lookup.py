@@ -21,7 +21,7 @@ from devmodel.device.programs.wordindex import (
     load_texts,
 )
 
-_KEYS_AT_A_TIME = 1 << 15
+_KEYS_AT_A_TIME = 1 << 13
 
 
 @program("hash_lookup")
