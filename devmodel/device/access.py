@@ -32,8 +32,8 @@ MAX_FAULT_RECORDS = 64
 _ACCESS_COST = 16384
 _ELEMENT_COST = 128
 
-# Fewer elements than this are done one by one.
-_FEW = 48
+# Fewer elements than this are done one by one: measured, 1.3 us each against 50 us in all.
+_FEW = 40
 # Results of one access live in the agent's own memory.
 _LARGEST = 1 << 28
 

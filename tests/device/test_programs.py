@@ -212,6 +212,21 @@ def test_hash_lookup_compares_texts_of_one_hash(driver: FakeDriver, process: Pro
     assert process.words(out, 1)[0] == 0
 
 
+def test_hash_lookup_of_much_text(
+    driver: FakeDriver, process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keys go in batches of so much text; one key has a limit."""
+    monkeypatch.setattr("devmodel.device.programs.hash_lookup.BATCH_TEXT", 100)
+    index = Index(process, 40, 0)
+    keys, out = index.keys([*index.texts, b"x" * 4096]), process.malloc(8 * 41)
+    arguments = (index.buckets, index.nbuckets, keys)
+    assert ok(driver.run(1, "hash_lookup", *arguments, 41, out))[0] == 40
+    assert process.words(out, 41).tolist() == [*index.counts, 0]
+    keys = index.keys([b"x" * 4097])
+    completion = driver.run(1, "hash_lookup", index.buckets, index.nbuckets, keys, 1, out)
+    assert completion.status == Status.BAD_ARGUMENT
+
+
 def test_word_count(driver: FakeDriver, process: Process) -> None:
     index = Index(process, 300, 0)
     out = process.malloc(512)

@@ -11,9 +11,10 @@ from devmodel.device.access import ProgramMemory as Memory
 from devmodel.device.programs.chunks import chunks
 from devmodel.device.programs.registry import program
 from devmodel.device.programs.wordindex import (
+    BATCH_TEXT,
     KEY,
+    LONGEST_TEXT,
     MOST_STEPS,
-    MOST_TEXT,
     U64,
     WORD,
     check_buckets,
@@ -43,12 +44,12 @@ async def hash_lookup(
 
 
 def _by_text(lengths: U64) -> list[tuple[int, int]]:
-    """Ranges of keys whose texts are together at most MOST_TEXT; `BadArgument` if one is longer."""
-    if lengths.size and int(lengths.max()) > MOST_TEXT:
-        raise BadArgument(f"a key of {int(lengths.max())} bytes: at most {MOST_TEXT}")
+    """Ranges of keys that make a batch; `BadArgument` if one has too long a text."""
+    if lengths.size and int(lengths.max()) > LONGEST_TEXT:
+        raise BadArgument(f"a key of {int(lengths.max())} bytes: at most {LONGEST_TEXT}")
     ranges, begin, size = [], 0, 0
     for index, length in enumerate(lengths.tolist()):
-        if size + length > MOST_TEXT:
+        if size + length > BATCH_TEXT:
             ranges.append((begin, index))
             begin, size = index, 0
         size += length

@@ -26,9 +26,11 @@ KEY = np.dtype([("text", "<u8"), ("length", "<u8")])
 FNV_OFFSET = np.uint64(0xCBF29CE484222325)
 FNV_PRIME = np.uint64(0x100000001B3)
 
-# A chain or a text longer than this is not a word index.
+# A chain longer than this is not a word index.
 MOST_STEPS = 1 << 24
-MOST_TEXT = 1 << 20
+# Hashing goes byte by byte without a pause, so texts are bounded: one, and those of a batch.
+LONGEST_TEXT = 4096
+BATCH_TEXT = 1 << 20
 
 U64 = NDArray[np.uint64]
 
