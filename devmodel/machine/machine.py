@@ -69,6 +69,8 @@ class Machine:
         self._running: Running | None = None
         self._expected: list[str] = []
         self._expect_lost = False
+        self._silent = False
+        """the guest did not answer the last time"""
         self._dmesg = ""
 
     @classmethod
@@ -129,7 +131,7 @@ class Machine:
         running = self._running
         folder = running.folder
         with self._stack:
-            if self.alive:
+            if self.alive and not self._silent:
                 with contextlib.suppress(ShellGone, ShellTimeout):
                     self._dmesg = running.shell.run(["dmesg"], timeout=DMESG_SECONDS).stdout
                     (folder.path / "dmesg").write_text(self._dmesg)
@@ -285,12 +287,13 @@ class Machine:
 
     def _trouble(self, what: str, timeout: float, error: ShellTimeout | ShellGone) -> DevmodelError:
         """What a failure of the shell means for the VM."""
-        if isinstance(error, ShellGone):
-            return explain(self._up.supervisor, str(error))
-        if self._answers():
+        if isinstance(error, ShellTimeout) and self._answers():
             message = f"`{what}` did not end within {timeout:g} s"
             return CommandTimeout(message, hint="it was killed; --timeout gives it longer")
-        return explain(self._up.supervisor, f"no end of `{what}` after {timeout:g} s")
+        self._silent = True
+        gone = isinstance(error, ShellGone)
+        symptom = str(error) if gone else f"no end of `{what}` after {timeout:g} s"
+        return explain(self._up.supervisor, symptom)
 
     def _answers(self) -> bool:
         """Whether the guest still runs commands."""

@@ -87,12 +87,12 @@ class GuestShell:
             self._transport.close()
             self._transport = None
 
-    def _open(self) -> paramiko.Channel:
+    def _open(self, limit: float = OPEN_SECONDS) -> paramiko.Channel:
         if self._transport is None or not self._transport.is_active():
             self.connect()
         assert self._transport is not None
         try:
-            return self._transport.open_session(timeout=OPEN_SECONDS)
+            return self._transport.open_session(timeout=min(limit, OPEN_SECONDS))
         except (OSError, EOFError, paramiko.SSHException) as error:
             raise ShellGone(f"the guest opens no session: {error}") from error
 
@@ -116,7 +116,7 @@ class GuestShell:
         # The last line keeps the shell from replacing itself by the command: so a death by
         # signal comes back as 128 + number. The mark is in the environment of all it starts.
         line = f"export {MARK}={mark}\n{line}\nexit $?"
-        channel = self._open()
+        channel = self._open(timeout)
         out, err = io.BytesIO(), io.BytesIO()
         deadline = time.monotonic() + timeout
         with channel:
@@ -138,7 +138,7 @@ class GuestShell:
             " && kill -9 ${p#/proc/}; done"
         )
         gone = (ShellGone, OSError, EOFError, paramiko.SSHException)
-        with contextlib.suppress(*gone), self._open() as channel:
+        with contextlib.suppress(*gone), self._open(KILL_SECONDS) as channel:
             channel.exec_command(line)
             channel.status_event.wait(KILL_SECONDS)
 
@@ -257,7 +257,8 @@ def _raw_terminal() -> Iterator[None]:
         return
     fd = sys.stdin.fileno()
     before = termios.tcgetattr(fd)
-    tty.setraw(fd)
+    # Not TCSAFLUSH: what was typed ahead is the guest's.
+    tty.setraw(fd, termios.TCSADRAIN)
     try:
         yield
     finally:

@@ -1,0 +1,226 @@
+"""The command line on real guests: exit codes, guests that outlive a command, SIGKILL."""
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+DEVMODEL = [sys.executable, "-m", "devmodel.cli.main"]
+CONFIG = "memory: 256M\ndevices:\n  - model: mirror\n"
+SECONDS = 60
+
+pytestmark = [pytest.mark.usefixtures("no_vm"), pytest.mark.timeout(180)]
+
+
+@pytest.fixture(autouse=True)
+def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """VMs of these tests are nobody else's."""
+    monkeypatch.setenv("DEVMODEL_STATE", str(tmp_path / "state"))
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def description(tmp_path: Path) -> str:
+    path = tmp_path / "guest.yaml"
+    path.write_text(CONFIG)
+    return str(path)
+
+
+def devmodel(
+    *words: str, code: int | None = 0, stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [*DEVMODEL, *words],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    if code is not None:
+        assert done.returncode == code, done.stderr
+    return done
+
+
+@pytest.fixture
+def started(description: str) -> Iterator[str]:
+    """The name of a guest that runs by itself."""
+    yield devmodel("start", description).stdout.strip()
+    devmodel("stop", "--all", code=None)
+
+
+def vms(*words: str) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = json.loads(devmodel("ps", "--json", *words).stdout)
+    return found
+
+
+def processes_of(keeper: int) -> dict[str, int]:
+    """pidfds of the keeper's QEMU and agent."""
+    found = {}
+    for child in Path(f"/proc/{keeper}/task").glob("*/children"):
+        for pid in child.read_text().split():
+            words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+            kind = "agent" if "devmodel.agent" in words else Path(words[0]).name
+            found[kind] = os.pidfd_open(int(pid))
+    assert sorted(found) == ["agent", "qemu-system-x86_64"]
+    return found
+
+
+def ended(pidfd: int) -> bool:
+    return bool(select.select([pidfd], [], [], SECONDS)[0])
+
+
+def test_run_passes_everything_through(description: str) -> None:
+    command = "cat; echo err >&2; exit 42"
+    done = devmodel("run", description, "--", "sh", "-c", command, code=42, stdin="input\n")
+    assert done.stdout == "input\n"
+    assert "err\n" in done.stderr
+    assert vms() == []
+
+
+def test_a_panic_is_250(description: str) -> None:
+    words = ["run", description, "--", "sh", "-c", "echo c >/proc/sysrq-trigger"]
+    done = devmodel(*words, code=250)
+    assert "Kernel panic - not syncing" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("devmodel: the guest died: ")
+
+
+def test_a_command_that_takes_too_long_is_124(description: str) -> None:
+    devmodel("run", description, "--timeout", "1", "--", "sleep", "60", code=124)
+
+
+def test_a_kernel_complaint_is_251(description: str) -> None:
+    command = "echo '<4>WARNING: CPU: 0 PID: 1 at made_up.c:1' >/dev/kmsg"
+    devmodel("run", description, "--", "sh", "-c", command, code=251)
+
+
+def test_the_line_to_paste_boots(description: str) -> None:
+    """A dry run's line boots to a ready guest without anything of devmodel's running."""
+    line = devmodel("run", description, "--dry-run").stdout
+    guest = subprocess.Popen(
+        ["sh", "-c", f"exec {line}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert guest.stdout is not None
+    try:
+        assert any("devmodel-guest: ready" in said for said in guest.stdout)
+    finally:
+        guest.kill()
+        guest.wait()
+
+
+def test_a_guest_outlives_the_command_that_started_it(started: str, own_state: Path) -> None:
+    (found,) = vms()
+    assert (found["name"], found["state"]) == (started, "running")
+    devmodel("exec", "--", "sh", "-c", "echo kept >/tmp/file")
+    assert devmodel("exec", started, "--", "cat", "/tmp/file").stdout == "kept\n"
+    devmodel("exec", "--", "sh", "-c", "exit 7", code=7)
+    assert devmodel("logs", "--path").stdout.strip() == str(own_state / "vms" / started)
+    devmodel("stop")
+    assert vms() == []
+    assert [vm["state"] for vm in vms("-a")] == ["ended"]
+    assert "Linux version" in devmodel("logs", "--dmesg").stdout
+    assert "devmodel-guest: ready" in devmodel("logs").stdout
+
+
+def test_exec_in_a_guest_that_panics_is_250(started: str) -> None:
+    words = ["exec", started, "--", "sh", "-c", "echo c >/proc/sysrq-trigger"]
+    assert "Kernel panic" in devmodel(*words, code=250).stderr
+    assert vms() == []
+    assert "Kernel panic" in str(vms("-a")[0]["ending"])
+
+
+def test_stop_reports_what_the_kernel_complained_of(started: str) -> None:
+    command = "echo '<4>WARNING: CPU: 0 PID: 1 at made_up.c:1' >/dev/kmsg"
+    devmodel("exec", started, "--", "sh", "-c", command)
+    assert "made_up.c" in devmodel("stop", code=251).stderr
+
+
+def test_a_second_guest_of_a_name_gets_a_number(started: str, description: str) -> None:
+    second = devmodel("start", description).stdout.strip()
+    assert second == f"{started}-2"
+    assert "name one of" in devmodel("exec", "--", "true", code=2).stderr
+    devmodel("stop", "--all")
+    assert vms() == []
+
+
+def test_ssh_is_a_terminal(started: str) -> None:
+    ours, theirs = pty.openpty()
+    shell = subprocess.Popen(
+        [*DEVMODEL, "ssh", started], stdin=theirs, stdout=theirs, stderr=theirs, close_fds=True
+    )
+    os.close(theirs)
+    os.write(ours, b"tty && exit 5\n")
+    said = b""
+    while b"/dev/pts/" not in said:
+        assert select.select([ours], [], [], SECONDS)[0]
+        said += os.read(ours, 4096)
+    assert shell.wait(SECONDS) == 5
+    os.close(ours)
+
+
+def test_a_killed_keeper_takes_everything_with_it(started: str, own_state: Path) -> None:
+    (found,) = vms()
+    keeper = int(str(found["pid"]))
+    processes = processes_of(keeper)
+    os.kill(keeper, signal.SIGKILL)
+    for pidfd in processes.values():
+        assert ended(pidfd)
+        os.close(pidfd)
+    assert vms() == []
+    assert vms("-a")[0]["ending"] == "its supervisor was killed"
+    assert not (own_state / "vms" / started / "key").exists()
+
+
+@pytest.mark.usefixtures("started")
+def test_a_killed_qemu_takes_the_agent_with_it() -> None:
+    (found,) = vms()
+    keeper = os.pidfd_open(int(str(found["pid"])))
+    processes = processes_of(int(str(found["pid"])))
+    signal.pidfd_send_signal(processes["qemu-system-x86_64"], signal.SIGKILL)
+    assert ended(processes["agent"])
+    assert ended(keeper)
+    assert vms() == []
+    assert "QEMU was killed by signal 9" in str(vms("-a")[0]["ending"])
+
+
+def test_a_killed_agent_is_reported_and_the_guest_stays(started: str) -> None:
+    processes = processes_of(int(str(vms()[0]["pid"])))
+    signal.pidfd_send_signal(processes["agent"], signal.SIGKILL)
+    assert ended(processes["agent"])
+    # The keeper needs a moment to write it down; a command in the guest takes longer.
+    devmodel("exec", started, "--", "true")
+    assert vms()[0]["lost_devices"] == [0]
+    assert "was killed by SIGKILL" in devmodel("stop", code=253).stderr
+
+
+def test_ctrl_c_ends_a_run_cleanly(description: str) -> None:
+    run = subprocess.Popen(
+        [*DEVMODEL, "run", description, "--", "sh", "-c", "echo up; sleep 100"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert run.stdout is not None
+    assert run.stdout.readline() == "up\n"
+    processes = processes_of(run.pid)
+    run.send_signal(signal.SIGINT)
+    assert run.wait(SECONDS) == 128 + signal.SIGINT
+    for pidfd in processes.values():
+        assert ended(pidfd)
+        os.close(pidfd)
+
+
+def test_a_start_that_fails_says_why(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(CONFIG + "boot_timeout: 1\nappend: rdinit=/bin/cat\n")
+    done = devmodel("start", str(path), code=6)
+    assert "the guest was not ready after 1 s" in done.stderr
+    assert vms() == []
