@@ -198,9 +198,15 @@ static bool run_and_tell(const struct ktap_test *test, size_t number,
 	return ok;
 }
 
-static bool chosen(const struct ktap_test *test, const char *text)
+/* A whole name means that test alone; anything else those that have it in their name. */
+static bool chosen(const struct ktap_test *tests, size_t count, size_t which, const char *text)
 {
-	return !text || strstr(test->name, text);
+	size_t i;
+
+	for (i = 0; text && i < count; i++)
+		if (!strcmp(tests[i].name, text))
+			return i == which;
+	return !text || strstr(tests[which].name, text);
 }
 
 static bool find_model(enum devmodel_model *model)
@@ -237,7 +243,8 @@ int ktap_main(int argc, char **argv, const char *about, const struct ktap_test *
 		switch (option) {
 		case 'h':
 			printf("usage: %s [--list] [--test TEXT]\n%s; prints KTAP.\n"
-			       "--list names the tests, --test runs those that have TEXT in their name.\n",
+			       "--list names the tests; --test runs the one of that name, or those that have\n"
+			       "TEXT in their name.\n",
 			       argv[0], about);
 			return 0;
 		case 'l':
@@ -252,7 +259,7 @@ int ktap_main(int argc, char **argv, const char *about, const struct ktap_test *
 		}
 	}
 	for (i = 0; i < count; i++)
-		planned += chosen(&tests[i], text);
+		planned += chosen(tests, count, i, text);
 	printf("TAP version 13\n");
 	if (!find_model(&model)) {
 		printf("Bail out! %s\n", devmodel_error());
@@ -261,7 +268,7 @@ int ktap_main(int argc, char **argv, const char *about, const struct ktap_test *
 	printf("1..%zu\n# model %s\n", planned, devmodel_model_name(model));
 	fflush(stdout);
 	for (i = 0; i < count; i++) {
-		if (!chosen(&tests[i], text))
+		if (!chosen(tests, count, i, text))
 			continue;
 		failures += !run_and_tell(&tests[i], ++number, model);
 		fflush(stdout);

@@ -1,0 +1,66 @@
+"""Rows of results as a table for people, and as an object for machines."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from devmodel.experiment.results import Result
+
+MIB = 1 << 20
+
+
+def as_object(results: Sequence[Result]) -> dict[str, Any]:
+    """``{"results": [...]}``, ready for JSON."""
+    return {"results": [result.as_dict() for result in results]}
+
+
+def table(results: Sequence[Result]) -> Table:
+    """One line for each result."""
+    # Every column keeps its width: a number that is cut off is a wrong number. 80 columns do.
+    shown = Table(
+        title=_title(results),
+        title_style="bold",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        show_edge=False,
+        pad_edge=False,
+    )
+    shown.add_column("model", no_wrap=True)
+    for heading in (
+        "device\nfaults",
+        "pages\nto dev",
+        "pages\nto sys",
+        "MiB\nto dev",
+        "MiB\nto sys",
+        "TLB\nhits",
+        "HBM\nMiB",
+    ):
+        shown.add_column(heading, justify="right", no_wrap=True)
+    shown.add_column("checked", no_wrap=True)
+    shown.add_column("wall\ns", justify="right", no_wrap=True)
+    for result in results:
+        shown.add_row(*_cells(result))
+    return shown
+
+
+def _title(results: Sequence[Result]) -> str:
+    return ", ".join(dict.fromkeys(result.workload for result in results)) or "no results"
+
+
+def _cells(result: Result) -> list[str]:
+    rate = result.tlb_hit_rate
+    return [
+        result.model,
+        f"{result.device_faults}",
+        f"{result.pages_to_device}",
+        f"{result.pages_to_system}",
+        f"{result.bytes_to_device / MIB:.1f}",
+        f"{result.bytes_to_system / MIB:.1f}",
+        "-" if rate is None else f"{rate:.1%}",
+        f"{result.hbm_bytes_in_use / MIB:.1f}",
+        "[green]yes[/]" if result.checked else "[bold red]no[/]",
+        f"{result.wall_seconds:.2f}",
+    ]
