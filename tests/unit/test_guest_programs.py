@@ -1,0 +1,96 @@
+"""The guest's programs as far as a host without the device can run them."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from devmodel.machine import paths
+
+TEXT = (
+    """\
+The quick brown fox jumps over the lazy dog. The dog sleeps; the fox does not.
+A very_long_identifier_that_goes_on_and_on_and_on_and_on_and_on_and_on_and_on_and_on ends.
+"""
+    * 50
+)
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All of them, built as for the guest."""
+    out = tmp_path_factory.mktemp("programs")
+    done = subprocess.run(
+        ["make", "-C", paths.GUEST, f"OUT={out}", "-j2"],
+        capture_output=True,
+        text=True,
+        env={k: v for k, v in os.environ.items() if not k.startswith("MAKE")},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "warning" not in done.stderr
+    return out
+
+
+def names(programs: Path) -> list[str]:
+    return sorted(path.name for path in programs.iterdir() if path.is_file())
+
+
+def run(program: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "DEVMODEL_DEVICE": "/dev/no-such-device"}
+    return subprocess.run(
+        [program, *words], capture_output=True, text=True, timeout=60, env=environment, check=False
+    )
+
+
+def test_all_are_static_and_say_what_they_are_for(programs: Path) -> None:
+    found = names(programs)
+    assert {"wordindex", "dm-model", "dm-run", "dm-stats", "dm-info", "dm-test-access"} <= {*found}
+    for name in found:
+        ldd = subprocess.run(["ldd", programs / name], capture_output=True, text=True, check=False)
+        assert "not a dynamic executable" in ldd.stdout + ldd.stderr, name
+        done = run(programs / name, "--help")
+        assert done.returncode == 0, name
+        assert done.stdout.startswith("usage: "), name
+        assert run(programs / name, "--no-such-option").returncode == 2, name
+
+
+def test_without_a_device_the_error_is_one_line(programs: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text"
+    text.write_text(TEXT)
+    arguments = {"dm-run": ["fill", "@8", "1", "1"], "wordindex": [str(text)]}
+    for name in names(programs):
+        done = run(programs / name, *arguments.get(name, []))
+        assert done.returncode != 0, name
+        said = done.stdout if name.startswith("dm-test") else done.stderr
+        (line,) = [line for line in said.splitlines() if "/dev/no-such-device" in line]
+        assert "is the driver loaded" in line
+
+
+def test_a_word_index_of_the_cpu_alone(programs: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text"
+    text.write_text(TEXT)
+    done = run(programs / "wordindex", "--cpu-only", str(text))
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["checked"] is True
+    assert result["failed_checks"] == 0
+    assert result["checks"] > 1000
+    # 12 words, the long one cut to 63 characters, and the 500 that the job adds.
+    assert result["words"] == len({*TEXT.lower().replace(".", "").replace(";", "").split()}) + 500
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--cpu-only", "/no/such/file"], "/no/such/file: No such file"),
+        (["--cpu-only", "--bytes", "2M", "/dev/null"], "'2M' is not a number"),
+        (["--cpu-only", "/dev/null"], "has no two words"),
+    ],
+)
+def test_bad_input_to_the_word_index(programs: Path, words: list[str], why: str) -> None:
+    done = run(programs / "wordindex", *words)
+    assert done.returncode == 2
+    assert why in done.stderr

@@ -1,0 +1,83 @@
+"""Rows of results: parsed strictly, shown in full."""
+
+import io
+import json
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from devmodel.experiment import report
+from devmodel.experiment.results import BadResult, Result
+
+ROW: dict[str, Any] = {
+    "model": "private",
+    "workload": "word index",
+    "checked": True,
+    "device_faults": 1234567,
+    "pages_to_device": 12345,
+    "pages_to_system": 12344,
+    "bytes_to_device": 1 << 30,
+    "bytes_to_system": 3 << 19,
+    "tlb_hits": 999,
+    "tlb_misses": 1,
+    "hbm_bytes_in_use": 256 << 20,
+    "wall_seconds": 12.5,
+}
+
+
+def row(**changes: object) -> Result:
+    return Result.parse(json.dumps({**ROW, **changes}))
+
+
+def test_a_result_is_the_fields_and_no_more() -> None:
+    assert row(checks=5, phases={}).as_dict() == ROW
+    assert list(row().as_dict()) == list(ROW)
+    assert row(wall_seconds=3).wall_seconds == 3.0
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "not JSON"),
+        ("Killed", "not JSON"),
+        ("[1]", "not an object"),
+        (json.dumps({**ROW, "checked": 1}), "checked is 1, not a bool"),
+        (json.dumps({**ROW, "device_faults": True}), "device_faults is True"),
+        (json.dumps({**ROW, "tlb_hits": 1.5}), "tlb_hits is 1.5"),
+        (json.dumps({k: v for k, v in ROW.items() if k != "model"}), "model is None"),
+    ],
+)
+def test_what_is_no_result(text: str, why: str) -> None:
+    with pytest.raises(BadResult, match=why):
+        Result.parse(text)
+
+
+def test_the_hit_rate() -> None:
+    assert row().tlb_hit_rate == 0.999
+    assert row(tlb_hits=0, tlb_misses=0).tlb_hit_rate is None
+
+
+def test_the_object_for_machines() -> None:
+    assert report.as_object([row(), row(model="mirror")]) == {
+        "results": [ROW, {**ROW, "model": "mirror"}]
+    }
+
+
+def test_the_table_fits_80_columns_uncut() -> None:
+    out = io.StringIO()
+    results = [row(), row(model="coherent", checked=False, tlb_hits=0, tlb_misses=0)]
+    Console(file=out, width=80).print(report.table(results))
+    text = out.getvalue()
+    for shown in ("1234567", "12345", "1024.0", "1.5", "99.9%", "256.0", "12.50", "coherent"):
+        assert shown in text
+    assert "…" not in text
+    first, second = text.strip().splitlines()[-2:]
+    assert " yes " in first
+    assert " no " in second
+
+
+def test_an_empty_table() -> None:
+    out = io.StringIO()
+    Console(file=out, width=80).print(report.table([]))
+    assert "no results" in out.getvalue()
