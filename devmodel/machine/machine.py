@@ -126,12 +126,13 @@ class Machine:
 
         `cause` is kept as the reason of the end.
         """
-        if self._running is None:
+        # Taken away first: a second caller, or another thread's command, finds nothing.
+        running, self._running = self._running, None
+        if running is None:
             return
-        running = self._running
         folder = running.folder
         with self._stack:
-            if self.alive and not self._silent:
+            if running.supervisor.state.exit_code is None and not self._silent:
                 with contextlib.suppress(ShellGone, ShellTimeout):
                     self._dmesg = running.shell.run(["dmesg"], timeout=DMESG_SECONDS).stdout
                     (folder.path / "dmesg").write_text(self._dmesg)
@@ -139,7 +140,6 @@ class Machine:
             code = cause.exit_code if isinstance(cause, DevmodelError) else 0
             ending = " ".join(str(cause or "").split())
             folder.write(replace(running.info, state="ended", ending=ending, exit_code=code))
-            self._running = None
 
     # --- what is known
 
@@ -188,6 +188,7 @@ class Machine:
     @property
     def splats(self) -> list[Event]:
         """The kernel's complaints that nobody said to expect."""
+        self._up.supervisor.catch_up()
         events = self._up.supervisor.console.splats()
         return [e for e in events if not any(text in e.line for text in self._expected)]
 
@@ -202,6 +203,7 @@ class Machine:
     def check(self) -> None:
         """Raise what is wrong with the VM, if anything is: a GuestError of the right kind."""
         supervisor = self._up.supervisor
+        supervisor.catch_up()
         state = supervisor.state
         if state.exit_code is not None:
             raise explain(supervisor, "the VM is gone")
@@ -257,13 +259,14 @@ class Machine:
         if the guest did not survive it; CommandTimeout if only the command took too long. Output
         goes to `stdout` and `stderr` as it comes, if they are given.
         """
+        running = self._up
         try:
-            return self.shell.run(
+            return running.shell.run(
                 command, stdin=stdin, timeout=timeout, stdout=stdout, stderr=stderr
             )
         except (ShellTimeout, ShellGone) as error:
             shown = command if isinstance(command, str) else " ".join(command)
-            raise self._trouble(shown, timeout, error) from error
+            raise self._trouble(running, shown, timeout, error) from error
 
     def put(self, source: Path, target: str, *, timeout: float = COMMAND_SECONDS) -> None:
         """Copy a file into the guest. OSError if it refuses."""
@@ -280,26 +283,30 @@ class Machine:
         return self.run(["dmesg"], timeout=DMESG_SECONDS).stdout
 
     def _transfer(self, work: Callable[[], None], name: str, timeout: float) -> None:
+        running = self._up
         try:
             work()
         except (ShellTimeout, ShellGone) as error:
-            raise self._trouble(f"copy of {name}", timeout, error) from error
+            raise self._trouble(running, f"copy of {name}", timeout, error) from error
 
-    def _trouble(self, what: str, timeout: float, error: ShellTimeout | ShellGone) -> DevmodelError:
+    def _trouble(
+        self, running: Running, what: str, timeout: float, error: ShellTimeout | ShellGone
+    ) -> DevmodelError:
         """What a failure of the shell means for the VM."""
-        if isinstance(error, ShellTimeout) and self._answers():
+        if isinstance(error, ShellTimeout) and _answers(running):
             message = f"`{what}` did not end within {timeout:g} s"
             return CommandTimeout(message, hint="it was killed; --timeout gives it longer")
         self._silent = True
         gone = isinstance(error, ShellGone)
         symptom = str(error) if gone else f"no end of `{what}` after {timeout:g} s"
-        return explain(self._up.supervisor, symptom)
+        return explain(running.supervisor, symptom)
 
-    def _answers(self) -> bool:
-        """Whether the guest still runs commands."""
-        if not self.alive:
-            return False
-        try:
-            return self.shell.run(["true"], timeout=ALIVE_SECONDS).exit_code == 0
-        except (ShellGone, ShellTimeout):
-            return False
+
+def _answers(running: Running) -> bool:
+    """Whether the guest still runs commands."""
+    if running.supervisor.state.exit_code is not None:
+        return False
+    try:
+        return running.shell.run(["true"], timeout=ALIVE_SECONDS).exit_code == 0
+    except (ShellGone, ShellTimeout):
+        return False

@@ -107,6 +107,11 @@ class Supervisor:
         with self.state.changed:
             return self.state.changed.wait_for(condition, timeout)
 
+    def catch_up(self) -> None:
+        """Have everything looked at that has happened by now: console output, ended processes."""
+        if self._thread.is_alive():
+            self.call(_turns(), QUIT_SECONDS)
+
     # --- the thread
 
     def _run_loop(self) -> None:
@@ -204,6 +209,12 @@ class Supervisor:
             _, late = await asyncio.wait(self._tasks, timeout=QUIT_SECONDS)
             for task in late:
                 task.cancel()
+
+
+async def _turns() -> None:
+    """Let the loop poll its descriptors, read them, and do what follows from that."""
+    for _ in range(3):
+        await asyncio.sleep(0)
 
 
 async def _agent_ready(agent: Agent) -> None:

@@ -34,13 +34,24 @@ class Script:
         return self.arms.pop(0)
 
 
-def test_the_loop_arms_before_it_sleeps_and_steps_after() -> None:
-    (fd,) = doorbell.create(1)
-    doorbell.ring(fd)
+class Sleeper(doorbell.Waiter):
+    """A waiter that is rung at once, and writes that into the device's calls."""
+
+    def __init__(self, device: Script) -> None:
+        super().__init__([])
+        self.device = device
+
+    def wait(self, milliseconds: int) -> bool:
+        assert 10 <= milliseconds <= 50
+        self.device.calls += "w"
+        return True
+
+
+def test_the_loop_sleeps_only_when_armed() -> None:
     device = Script([True, True, False, False, False], [False, True, True])
-    loop.run(device, doorbell.Waiter([fd]), lambda: not device.steps)
-    # busy, busy, idle; arming saw work; idle, armed, slept, woke; ...
-    assert device.calls == "sssasasa"
+    loop.run(device, Sleeper(device), lambda: not device.steps)
+    # busy, busy, idle, arming saw work; idle, armed, waited; idle, armed, waited
+    assert device.calls == "sssasawsaw"
 
 
 def config(tmp_path: Path, **changes: object) -> AgentConfig:
@@ -142,12 +153,15 @@ def test_agents_need_a_configuration() -> None:
     assert "usage" in done.stderr
 
 
-# The parent starts a child behind the lifeline, says its pid, and waits to be killed.
+# The parent starts a child behind the lifeline, waits until that runs, and says its pid. (Killed
+# earlier, it would take the child with it in another way: the lifeline sees that it is gone.)
 PARENT = """
 import os, subprocess, sys
+command = ["sh", "-c", "echo up; exec sleep 1000"]
 child = subprocess.Popen(
-    [sys.executable, "-I", "-S", sys.argv[1], str(os.getpid()), "cat"], stdin=subprocess.PIPE
+    [sys.executable, "-I", "-S", sys.argv[1], str(os.getpid()), *command], stdout=subprocess.PIPE
 )
+child.stdout.readline()
 print(child.pid, flush=True)
 sys.stdin.read()
 """

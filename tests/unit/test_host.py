@@ -30,6 +30,17 @@ def test_missing_packages_are_named_with_the_command(monkeypatch: pytest.MonkeyP
     assert check.remedy == "apt-get install --no-install-recommends no-such-package nor-this"
 
 
+def test_a_package_that_was_removed_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    dpkg = tmp_path / "dpkg-query"
+    dpkg.write_text("#!/bin/sh\necho 'gcc ii '\necho 'make rc '\nexit 1\n")
+    dpkg.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    monkeypatch.setattr(host, "packages", lambda: ["gcc", "make", "bison"])
+    assert host.missing_packages() == ["make", "bison"]
+
+
 def test_elsewhere_than_on_debian_programs_are_looked_for(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
