@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from devmodel.abi.registers import Counters
 from devmodel.abi.rings import Completion, CopyCommand, CopyEntry, CopyOp, Engine, Status
-from devmodel.device.memory import HBM_BASE, Addresses, BadAddress, Memory
+from devmodel.device.memory import HBM_BASE, Addresses, BadAddress, Mask, Memory
 
 ENTRY = np.dtype([("src", "<u8"), ("dst", "<u8"), ("length", "<u4"), ("status", "<u4")])
 assert ENTRY.itemsize == CopyEntry.SIZE
 
-# Entries cost time even when they are empty, so they are bounded too.
-_BURST_ENTRIES = 4096
+# What an entry by itself costs at least, in bytes that could be moved in that time.
+_ENTRY_COST = 16384
 # Below this many whole pages the set-up of a batch costs more than it saves.
 _BATCH_PAGES = 8
 
@@ -84,21 +84,9 @@ class CopyEngine:
         job = self._job
         if job is None:
             return None
-        budget, looked_at = self._burst, 0
-        while job.index < job.entries.size and budget > 0 and looked_at < _BURST_ENTRIES:
-            window = min(_BURST_ENTRIES, 1 + budget // self._page)
-            batch = np.array(job.entries[job.index : job.index + window])
-            pages = self._leading_pages(batch) if not job.done else 0
-            if pages >= _BATCH_PAGES and self._do_pages(job, batch[:pages]):
-                budget -= pages * self._page
-                looked_at += pages
-            else:
-                # A batch that is refused is no reason to look at it again for each entry of it.
-                for entry in batch[: max(pages, 1)]:
-                    budget -= self._do_entry(job, entry, budget)
-                    looked_at += 1
-                    if job.done or budget <= 0:
-                        break
+        budget = self._burst
+        while job.index < job.entries.size and budget > 0:
+            budget -= self._do_batch(job, budget)
         if job.index < job.entries.size:
             return None
         self._job = None
@@ -107,11 +95,30 @@ class CopyEngine:
             cookie=job.command.cookie, engine=Engine.COPY, status=status, result=(job.failed, 0)
         )
 
-    def _leading_pages(self, batch: Entries) -> int:
-        """How many entries at the start of `batch` are one aligned page each."""
+    def _do_batch(self, job: _Job, budget: int) -> int:
+        """Do the next entries, of about `budget` bytes together; what they cost."""
+        window = 1 + budget // self._page
+        batch = np.array(job.entries[job.index : job.index + window])
+        page_like = self._whole_pages(batch)
+        position = cost = 0
+        while position < batch.size and cost < budget:
+            run = 0 if job.done else _leading(page_like[position:])
+            if run >= _BATCH_PAGES and self._do_pages(job, batch[position : position + run]):
+                position += run
+                cost += run * self._page
+                continue
+            for entry in batch[position : position + max(run, 1)]:
+                cost += max(self._do_entry(job, entry, budget - cost), _ENTRY_COST)
+                if job.done or cost >= budget:
+                    return cost
+                position += 1
+        return cost
+
+    def _whole_pages(self, batch: Entries) -> Mask:
+        """Per entry: whether it is one aligned page."""
         where = batch["dst"] | batch["src"] if self._copies() else batch["dst"]
-        page = (batch["length"] == self._page) & ((where & np.uint64(self._page - 1)) == 0)
-        return int(batch.size if page.all() else np.argmin(page))
+        pages: Mask = (batch["length"] == self._page) & (where & np.uint64(self._page - 1) == 0)
+        return pages
 
     def _copies(self) -> bool:
         return self._job is not None and self._job.command.opcode == CopyOp.COPY
@@ -197,3 +204,8 @@ def _meet(src: Addresses, dst: Addresses) -> bool:
     if src.max() < dst.min() or dst.max() < src.min():
         return False
     return bool(np.intersect1d(src, dst).size)
+
+
+def _leading(mask: Mask) -> int:
+    """How many elements at the start are true."""
+    return int(mask.size if mask.all() else np.argmin(mask))

@@ -85,7 +85,7 @@ class Mmu:
 
         `BadAddress` if no table can be at `root`.
         """
-        if root % _TABLE_BYTES or root & ~PTE_ADDRESS or not self._memory.holds(root, _TABLE_BYTES):
+        if root & ~PTE_ADDRESS or not self._memory.holds(root, _TABLE_BYTES):
             raise BadAddress(f"page table at {root:#x}")
         if ctx in self._contexts or len(self._contexts) >= MAX_CONTEXT_SLOT:
             return None
