@@ -4,6 +4,9 @@ The top byte of an entry belongs to the device (ACCESSED, DIRTY: one-byte stores
 seven to the driver (docs/adr/0002-device-owned-pte-byte.md). The driver takes a translation away
 by clearing VALID, then waits for the invalidate, then reads DIRTY, then clears the entry.
 
+ATOMIC says that nobody but this device can reach the page: an atomic operation is one load and
+one store, so only where no other processor can come between them may the device do one.
+
 A bus address is what entries and copy lists hold: the byte offset within an aperture in
 bits 0-51 and the aperture in bits 52-54. Offsets of the SYSTEM aperture are guest-physical.
 """
@@ -17,6 +20,7 @@ ENTRY_BYTES = 8
 PTE_VALID = 1 << 0
 PTE_WRITE = 1 << 1
 PTE_LEAF = 1 << 2
+PTE_ATOMIC = 1 << 4
 PTE_ADDRESS = ((1 << 52) - 1) & ~0xFFF
 PTE_APERTURE_SHIFT = 52
 PTE_APERTURE = 0x7 << PTE_APERTURE_SHIFT

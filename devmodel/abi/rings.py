@@ -61,6 +61,7 @@ class Access(IntEnum):
 
     READ = 0
     WRITE = 1
+    ATOMIC = 2
 
 
 class Status(IntEnum):

@@ -99,7 +99,7 @@ static int mirror_map(struct devmodel_mirror *mirror, unsigned long start,
 		else if (mmu_interval_read_retry(range.notifier, range.notifier_seq))
 			ret = -EBUSY;
 		else
-			ret = devmodel_pt_map(mirror, &stash, &range);
+			ret = devmodel_pt_map(mirror, &stash, &range, false);
 		mutex_unlock(&mirror->pt_lock);
 	} while (ret == -EBUSY);
 
@@ -124,12 +124,94 @@ static void migrate_on_touch(struct devmodel_mirror *mirror, unsigned long start
 	}
 }
 
+/* Map one page that only this device reaches while it is mapped so. */
+static int map_exclusive(struct devmodel_mirror *mirror, unsigned long address,
+			 struct devmodel_pt_stash *stash)
+{
+	struct hmm_range range = { .start = address, .end = address + PAGE_SIZE };
+	unsigned long pfn;
+	struct page *page;
+	int ret;
+
+	mmap_read_lock(mirror->mm);
+	page = devmodel_exclude_cpu(mirror->mm, address, mirror->dev);
+	if (IS_ERR(page)) {
+		mmap_read_unlock(mirror->mm);
+		return PTR_ERR(page);
+	}
+	pfn = page_to_pfn(page) | HMM_PFN_VALID | HMM_PFN_WRITE;
+	range.hmm_pfns = &pfn;
+	/*
+	 * No sequence to check: whoever takes the page from us needs its lock
+	 * first, and unmapping it needs mmap_lock.
+	 */
+	mutex_lock(&mirror->pt_lock);
+	if (mirror->stopped || !all_reachable(mirror, &range))
+		ret = -EFAULT;
+	else
+		ret = devmodel_pt_map(mirror, stash, &range, true);
+	mutex_unlock(&mirror->pt_lock);
+	mmap_read_unlock(mirror->mm);
+	unlock_page(page);
+	put_page(page);
+	return ret;
+}
+
+/**
+ * devmodel_mirror_exclusive() - let the device alone reach a range, for atomics
+ * @mirror: the mirror
+ * @start: page aligned
+ * @end: page aligned
+ *
+ * A touch by a CPU takes the right back. Private pages are the device's alone
+ * anyway; only anonymous memory can be made so.
+ *
+ * Return: 0, or a negative errno: -EBUSY if a page is not to be had now.
+ */
+int devmodel_mirror_exclusive(struct devmodel_mirror *mirror, unsigned long start,
+			      unsigned long end)
+{
+	unsigned long deadline = jiffies + msecs_to_jiffies(HMM_RANGE_DEFAULT_TIMEOUT);
+	struct devmodel_pt_stash stash = {};
+	int ret = 0;
+
+	if (!mmget_not_zero(mirror->mm))
+		return -ESRCH;
+	while (start < end) {
+		ret = devmodel_pt_stash_fill(&stash);
+		if (!ret)
+			ret = map_exclusive(mirror, start, &stash);
+		/* Somebody holds the page's lock: for a moment, or for good. */
+		if (ret == -EBUSY && time_before(jiffies, deadline)) {
+			cond_resched();
+			continue;
+		}
+		if (ret)
+			break;
+		start += PAGE_SIZE;
+	}
+	devmodel_pt_stash_free(&stash);
+	mmput(mirror->mm);
+	return ret;
+}
+
+/* A private page of ours that the CPU may write needs no exclusion: it is ours. */
+static int mirror_map_atomic(struct devmodel_mirror *mirror, unsigned long address,
+			     unsigned long *pfns)
+{
+	int ret = mirror_map(mirror, address, address + PAGE_SIZE, true, pfns);
+
+	if (ret || is_device_private_page(hmm_pfn_to_page(pfns[0])))
+		return ret;
+	return devmodel_mirror_exclusive(mirror, address, address + PAGE_SIZE);
+}
+
 /**
  * devmodel_mirror_fault() - give the device access to a range
  * @mirror: the mirror
  * @start: page aligned
  * @end: page aligned
- * @write: the device wants to write
+ * @access: what the device wants
  *
  * If not all of the range can be given, as much of its beginning as can be is:
  * the replay then faults on the rest alone, and the program is told the
@@ -138,8 +220,9 @@ static void migrate_on_touch(struct devmodel_mirror *mirror, unsigned long start
  * Return: 0 if at least the first page was mapped, else a negative errno.
  */
 int devmodel_mirror_fault(struct devmodel_mirror *mirror, unsigned long start,
-			  unsigned long end, bool write)
+			  unsigned long end, enum devmodel_access access)
 {
+	bool write = access != DEVMODEL_ACCESS_READ;
 	unsigned long *pfns, next, first = start;
 	int ret = 0;
 
@@ -152,6 +235,13 @@ int devmodel_mirror_fault(struct devmodel_mirror *mirror, unsigned long start,
 	}
 	migrate_on_touch(mirror, start, end);
 	for (; start < end; start = next) {
+		if (access == DEVMODEL_ACCESS_ATOMIC) {
+			next = start + PAGE_SIZE;
+			ret = mirror_map_atomic(mirror, start, pfns);
+			if (ret)
+				break;
+			continue;
+		}
 		next = min(end, ALIGN(start + 1, (unsigned long)DEVMODEL_BATCH << PAGE_SHIFT));
 		ret = mirror_map(mirror, start, next, write, pfns);
 		if (ret == -EFAULT || ret == -EPERM) {
@@ -170,6 +260,43 @@ int devmodel_mirror_fault(struct devmodel_mirror *mirror, unsigned long start,
 	return start > first ? 0 : ret;
 }
 
+/**
+ * devmodel_span_begin() - let faults in a range bring in all that is left of it
+ * @mirror: the mirror
+ * @start: page aligned
+ * @end: page aligned
+ *
+ * And count them, and keep the reason of one that fails.
+ */
+void devmodel_span_begin(struct devmodel_mirror *mirror, unsigned long start,
+			 unsigned long end)
+{
+	mirror->span.faults = 0;
+	mirror->span.error = 0;
+	mirror->span.start = start;
+	/* The fault thread believes the span from here on. */
+	smp_store_release(&mirror->span.end, end);
+}
+
+/* Faults go back to what the device asks for. Return: how many there were. */
+unsigned long devmodel_span_end(struct devmodel_mirror *mirror)
+{
+	WRITE_ONCE(mirror->span.end, 0);
+	return READ_ONCE(mirror->span.faults);
+}
+
+static unsigned long span_fault(struct devmodel_mirror *mirror, unsigned long start,
+				unsigned long end)
+{
+	/* Pairs with devmodel_span_begin(). */
+	unsigned long last = smp_load_acquire(&mirror->span.end);
+
+	if (start < mirror->span.start || start >= last)
+		return end;
+	mirror->span.faults++;
+	return max(end, last);
+}
+
 static int serve(struct devmodel_dev *dev, const struct devmodel_fault_record *fault)
 {
 	unsigned long start = fault->va & PAGE_MASK;
@@ -179,14 +306,17 @@ static int serve(struct devmodel_dev *dev, const struct devmodel_fault_record *f
 	int ret;
 
 	/* The device may only ask for what a program may have. */
-	if (!npages || start >= TASK_SIZE_MAX || end > TASK_SIZE_MAX)
+	if (!npages || start >= TASK_SIZE_MAX || end > TASK_SIZE_MAX ||
+	    fault->access > DEVMODEL_ACCESS_ATOMIC)
 		return -EFAULT;
 	mirror = devmodel_mirror_get(dev, fault->ctx);
 	if (!mirror)
 		return -ESRCH;
 	atomic64_inc(&mirror->faults);
-	ret = devmodel_mirror_fault(mirror, start, end,
-				    fault->access == DEVMODEL_ACCESS_WRITE);
+	end = span_fault(mirror, start, end);
+	ret = devmodel_mirror_fault(mirror, start, end, fault->access);
+	if (ret)
+		WRITE_ONCE(mirror->span.error, ret);
 	trace_devmodel_fault(dev->id, fault, ret);
 	devmodel_mirror_put(mirror);
 	return ret;

@@ -8,7 +8,7 @@
 
 #define DEVMODEL_ABI_MAJOR	1
 #define DEVMODEL_ABI_MINOR	0
-#define DEVMODEL_LAYOUT_HASH	0x567a01a5b3c1a720ULL
+#define DEVMODEL_LAYOUT_HASH	0x6654d49a541f251ULL
 #define DEVMODEL_PLACE_SHIFT	8
 
 /* Memory models: how the device's HBM takes part in the kernel's memory management. */
@@ -38,6 +38,7 @@ enum devmodel_status {
 enum devmodel_access {
 	DEVMODEL_ACCESS_READ = 0,
 	DEVMODEL_ACCESS_WRITE = 1,
+	DEVMODEL_ACCESS_ATOMIC = 2,
 };
 
 /* Where DEVMODEL_IOC_MIGRATE moves pages. */
