@@ -33,7 +33,8 @@ from devmodel.machine.errors import (
 )
 from devmodel.machine.launch import Options, Running, explain, launch
 from devmodel.machine.progress import Reporter
-from devmodel.machine.shell import GuestShell, Result, ShellGone, ShellTimeout
+from devmodel.machine.shell import GuestShell, Result, ShellGone
+from devmodel.machine.stream import ShellTimeout
 
 COMMAND_SECONDS = 300.0
 ALIVE_SECONDS = 10.0
@@ -248,7 +249,7 @@ class Machine:
         self,
         command: str | Sequence[str],
         *,
-        stdin: bytes | str = b"",
+        stdin: bytes | str | int = b"",
         timeout: float = COMMAND_SECONDS,
         stdout: io.BufferedIOBase | None = None,
         stderr: io.BufferedIOBase | None = None,
@@ -257,7 +258,7 @@ class Machine:
 
         The command's own failure is in the result. GuestPanic, GuestOops, GuestHang or MachineLost
         if the guest did not survive it; CommandTimeout if only the command took too long. Output
-        goes to `stdout` and `stderr` as it comes, if they are given.
+        goes to `stdout` and `stderr` as it comes, if they are given; `stdin` may be a descriptor.
         """
         running = self._up
         try:
