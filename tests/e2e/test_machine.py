@@ -98,6 +98,9 @@ def test_a_command_that_takes_too_long_is_killed(guest: Machine) -> None:
 def test_the_guest_is_alone_on_its_network(guest: Machine) -> None:
     addresses = guest.run(["ip", "-o", "addr"]).stdout
     assert "10.0.2.15/24" in addresses
+    # 10.0.2.2 would be the host, on every port of its loopback.
+    port = guest.shell._port
+    assert guest.run(f"nc -w 2 10.0.2.2 {port} </dev/null").exit_code != 0
 
 
 def test_the_driver_finds_its_device(guest: Machine) -> None:
