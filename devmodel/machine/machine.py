@@ -69,6 +69,7 @@ class Machine:
         self._stack = contextlib.ExitStack()
         self._running: Running | None = None
         self._expected: list[str] = []
+        self._forgotten = 0
         self._expect_lost = False
         self._silent = False
         """the guest did not answer the last time"""
@@ -190,12 +191,18 @@ class Machine:
     def splats(self) -> list[Event]:
         """The kernel's complaints that nobody said to expect."""
         self._up.supervisor.catch_up()
-        events = self._up.supervisor.console.splats()
+        events = self._up.supervisor.console.splats()[self._forgotten :]
         return [e for e in events if not any(text in e.line for text in self._expected)]
 
     def expect(self, text: str) -> None:
         """Complaints of the kernel that contain `text` are part of the plan."""
         self._expected.append(text)
+
+    def forget(self) -> None:
+        """Complaints so far, and what was to be expected, do not matter from now on."""
+        self._up.supervisor.catch_up()
+        self._forgotten = len(self._up.supervisor.console.splats())
+        self._expected.clear()
 
     def expect_device_lost(self) -> None:
         """Losing a device is part of the plan."""

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from devmodel.abi.registers import VECTORS
 from devmodel.link.rammap import LOW_LIMIT
-from devmodel.machine import sizes
+from devmodel.machine import sizes, tsc
 from devmodel.machine.accel import Accelerator
 from devmodel.machine.config import MachineConfig
 from devmodel.machine.errors import HostNotReady
@@ -76,7 +76,10 @@ def _common(config: MachineConfig, accelerator: Accelerator, boot: Boot) -> list
     line += ["-cpu", accelerator.cpu, "-smp", str(config.cpus)]
     line += ["-m", f"{config.memory >> 20}M"]
     line += ["-kernel", str(boot.kernel), "-initrd", str(boot.initrd)]
-    line += ["-append", " ".join([*APPEND, config.append, *boot.append]).strip()]
+    words = list(APPEND)
+    if accelerator.name == "tcg" and (rate := tsc.khz()) is not None:
+        words.append(f"tsc_early_khz={rate}")
+    line += ["-append", " ".join([*words, config.append, *boot.append]).strip()]
     line += ["-netdev", "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:0-10.0.2.15:22"]
     line += ["-device", "virtio-net-pci,netdev=net,romfile="]
     line += ["-device", "virtio-rng-pci"]
