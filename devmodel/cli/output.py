@@ -37,11 +37,11 @@ def binary(stream: TextIO) -> io.BufferedIOBase:
     return cast(io.BufferedIOBase, stream.buffer)
 
 
-def stdin() -> bytes:
-    """What is piped in; nothing from a terminal, which belongs to the person."""
-    if sys.stdin is None or sys.stdin.isatty():
+def stdin() -> bytes | int:
+    """What a guest's command reads: what is piped in. Not a terminal, which is the person's."""
+    if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
         return b""
-    return sys.stdin.buffer.read()
+    return sys.stdin.fileno()
 
 
 def print_json(data: object) -> None:

@@ -12,7 +12,8 @@ from devmodel.cli import detached, options, output
 from devmodel.machine import ending, rundir
 from devmodel.machine.errors import CommandTimeout, ConfigError, DevmodelError
 from devmodel.machine.rundir import VmInfo
-from devmodel.machine.shell import GuestShell, ShellGone, ShellTimeout
+from devmodel.machine.shell import GuestShell, ShellGone
+from devmodel.machine.stream import ShellTimeout
 
 ALIVE_SECONDS = 10.0
 LOGS = {"console": "console.log", "dmesg": "dmesg", "qemu": "qemu.log", "keeper": "keeper.log"}

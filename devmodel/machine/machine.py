@@ -33,7 +33,8 @@ from devmodel.machine.errors import (
 )
 from devmodel.machine.launch import Options, Running, explain, launch
 from devmodel.machine.progress import Reporter
-from devmodel.machine.shell import GuestShell, Result, ShellGone, ShellTimeout
+from devmodel.machine.shell import GuestShell, Result, ShellGone
+from devmodel.machine.stream import ShellTimeout
 
 COMMAND_SECONDS = 300.0
 ALIVE_SECONDS = 10.0
@@ -68,6 +69,7 @@ class Machine:
         self._stack = contextlib.ExitStack()
         self._running: Running | None = None
         self._expected: list[str] = []
+        self._forgotten = 0
         self._expect_lost = False
         self._silent = False
         """the guest did not answer the last time"""
@@ -189,12 +191,18 @@ class Machine:
     def splats(self) -> list[Event]:
         """The kernel's complaints that nobody said to expect."""
         self._up.supervisor.catch_up()
-        events = self._up.supervisor.console.splats()
+        events = self._up.supervisor.console.splats()[self._forgotten :]
         return [e for e in events if not any(text in e.line for text in self._expected)]
 
     def expect(self, text: str) -> None:
         """Complaints of the kernel that contain `text` are part of the plan."""
         self._expected.append(text)
+
+    def forget(self) -> None:
+        """Complaints so far, and what was to be expected, do not matter from now on."""
+        self._up.supervisor.catch_up()
+        self._forgotten = len(self._up.supervisor.console.splats())
+        self._expected.clear()
 
     def expect_device_lost(self) -> None:
         """Losing a device is part of the plan."""
@@ -248,7 +256,7 @@ class Machine:
         self,
         command: str | Sequence[str],
         *,
-        stdin: bytes | str = b"",
+        stdin: bytes | str | int = b"",
         timeout: float = COMMAND_SECONDS,
         stdout: io.BufferedIOBase | None = None,
         stderr: io.BufferedIOBase | None = None,
@@ -257,7 +265,7 @@ class Machine:
 
         The command's own failure is in the result. GuestPanic, GuestOops, GuestHang or MachineLost
         if the guest did not survive it; CommandTimeout if only the command took too long. Output
-        goes to `stdout` and `stderr` as it comes, if they are given.
+        goes to `stdout` and `stderr` as it comes, if they are given; `stdin` may be a descriptor.
         """
         running = self._up
         try:

@@ -3,7 +3,8 @@
 ::
 
     q35 + RAM as a shared file     the agents map the same file; the split at 2 GiB is fixed
-    virtio-net, user network       one forwarded port on 127.0.0.1, chosen by the host's kernel
+    virtio-net, user network       one forwarded port on 127.0.0.1, chosen by the host's kernel;
+                                   nothing leads out of the guest
     serial console, QMP            sockets without a name, given as descriptors
     ivshmem-doorbell dm0, dm1 ...  one for each device, fed by devmodel.link.ivshmem
     virtio-9p                      one for each share
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from devmodel.abi.registers import VECTORS
 from devmodel.link.rammap import LOW_LIMIT
-from devmodel.machine import sizes
+from devmodel.machine import sizes, tsc
 from devmodel.machine.accel import Accelerator
 from devmodel.machine.config import MachineConfig
 from devmodel.machine.errors import HostNotReady
@@ -75,8 +76,11 @@ def _common(config: MachineConfig, accelerator: Accelerator, boot: Boot) -> list
     line += ["-cpu", accelerator.cpu, "-smp", str(config.cpus)]
     line += ["-m", f"{config.memory >> 20}M"]
     line += ["-kernel", str(boot.kernel), "-initrd", str(boot.initrd)]
-    line += ["-append", " ".join([*APPEND, config.append, *boot.append]).strip()]
-    line += ["-netdev", "user,id=net,restrict=off,hostfwd=tcp:127.0.0.1:0-10.0.2.15:22"]
+    words = list(APPEND)
+    if accelerator.name == "tcg" and (rate := tsc.khz()) is not None:
+        words.append(f"tsc_early_khz={rate}")
+    line += ["-append", " ".join([*words, config.append, *boot.append]).strip()]
+    line += ["-netdev", "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:0-10.0.2.15:22"]
     line += ["-device", "virtio-net-pci,netdev=net,romfile="]
     line += ["-device", "virtio-rng-pci"]
     for number, share in enumerate(config.shares):

@@ -9,7 +9,7 @@ from qemu.qmp import QMPClient, QMPError
 
 from devmodel.machine.errors import LaunchFailed
 
-REPLY_SECONDS = 10.0
+REPLY_SECONDS = 30.0
 _FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s+10\.0\.2\.15\s+22")
 
 

@@ -1,6 +1,6 @@
 """The guest's shell: SSH by key, to an address on the host's loopback.
 
-paramiko is known here and nowhere else.
+paramiko is known here, in stream.py and in terminal.py, and nowhere else.
 """
 
 import base64
@@ -8,36 +8,27 @@ import contextlib
 import io
 import os
 import secrets
-import select
 import shlex
 import shutil
-import signal
 import socket
-import sys
-import termios
 import time
-import tty
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import paramiko
 
+from devmodel.machine import terminal
+from devmodel.machine.stream import Input, ShellTimeout, exchange
+
 CONNECT_SECONDS = 20.0
 OPEN_SECONDS = 20.0
 KILL_SECONDS = 5.0
-POLL_SECONDS = 0.2
-LINGER_SECONDS = 0.5
-CHUNK = 65536
 MARK = "DEVMODEL_COMMAND"
 
 
 class ShellGone(Exception):
     """The connection broke: the guest, or the way to it, is gone."""
-
-
-class ShellTimeout(Exception):
-    """The command did not end in time."""
 
 
 @dataclass(frozen=True)
@@ -100,18 +91,19 @@ class GuestShell:
         self,
         command: str | Sequence[str],
         *,
-        stdin: bytes | str = b"",
+        stdin: bytes | str | int = b"",
         timeout: float,
         stdout: io.BufferedIOBase | None = None,
         stderr: io.BufferedIOBase | None = None,
     ) -> Result:
         """Run a command: a list of words, or a line for the shell.
 
-        `stdout` and `stderr` get the output as it comes; the result holds it too, unless they
-        are given. ShellTimeout after `timeout` seconds, ShellGone if the connection breaks.
+        `stdin` is what the command reads, or a descriptor to pass on from as something comes.
+        `stdout` and `stderr` get the output as it comes; the result holds it if they are not given.
+        ShellTimeout after `timeout` seconds, ShellGone if the connection breaks.
         """
         line = command if isinstance(command, str) else shlex.join(command)
-        data = stdin.encode() if isinstance(stdin, str) else stdin
+        source = Input(stdin.encode() if isinstance(stdin, str) else stdin)
         mark = secrets.token_hex(8)
         # The last line keeps the shell from replacing itself by the command: so a death by
         # signal comes back as 128 + number. The mark is in the environment of all it starts.
@@ -122,7 +114,7 @@ class GuestShell:
         with channel:
             try:
                 channel.exec_command(line)
-                _exchange(channel, data, stdout or out, stderr or err, deadline)
+                exchange(channel, source, stdout or out, stderr or err, deadline)
                 code = _exit_code(channel, deadline)
             except ShellTimeout:
                 self._kill(mark)
@@ -152,8 +144,7 @@ class GuestShell:
                 channel.invoke_shell()
             else:
                 channel.exec_command(command)
-            with _raw_terminal(), _resizing(channel):
-                _terminal_loop(channel)
+            terminal.attach(channel)
             return _exit_code(channel, time.monotonic() + OPEN_SECONDS)
 
     def put(self, source: Path, target: str, *, timeout: float) -> None:
@@ -183,114 +174,10 @@ def _text(buffer: io.BytesIO) -> str:
     return buffer.getvalue().decode(errors="replace")
 
 
-def _exchange(
-    channel: paramiko.Channel,
-    data: bytes,
-    stdout: io.BufferedIOBase,
-    stderr: io.BufferedIOBase,
-    deadline: float,
-) -> None:
-    """Feed stdin and drain both outputs until the other side has no more to say."""
-    sent, open_ = 0, True
-    quiet_since: float | None = None
-    channel.settimeout(POLL_SECONDS)
-    while True:
-        now = time.monotonic()
-        if now > deadline:
-            raise ShellTimeout("the command did not end in time")
-        moved = _drain(channel, stdout, stderr)
-        if open_ and sent < len(data) and channel.send_ready():
-            try:
-                sent += channel.send(data[sent : sent + CHUNK])
-                moved = True
-            except TimeoutError:
-                pass  # a full window; the outputs must be drained meanwhile
-            except OSError:
-                sent = len(data)  # nobody reads it any more; the exit code says why
-        if open_ and sent >= len(data):
-            with contextlib.suppress(OSError):
-                channel.shutdown_write()
-            open_ = False
-        if moved:
-            quiet_since = None
-            continue
-        if channel.closed or (channel.exit_status_ready() and channel.eof_received):
-            if not channel.recv_ready() and not channel.recv_stderr_ready():
-                return
-            continue
-        if channel.exit_status_ready():
-            # The command ended, but something it left behind holds its output open.
-            quiet_since = quiet_since or now
-            if now - quiet_since > LINGER_SECONDS:
-                return
-        # fileno() makes paramiko signal incoming data through a pipe that select can see.
-        select.select([channel.fileno()], [], [], POLL_SECONDS if not open_ else 0.01)
-
-
-def _drain(channel: paramiko.Channel, stdout: io.BufferedIOBase, stderr: io.BufferedIOBase) -> bool:
-    """Pass on what has come; whether there was any."""
-    moved = False
-    if channel.recv_stderr_ready():
-        stderr.write(channel.recv_stderr(CHUNK))
-        stderr.flush()
-        moved = True
-    if channel.recv_ready():
-        stdout.write(channel.recv(CHUNK))
-        stdout.flush()
-        moved = True
-    return moved
-
-
 def _exit_code(channel: paramiko.Channel, deadline: float) -> int:
-    if not channel.status_event.wait(max(deadline - time.monotonic(), POLL_SECONDS)):
+    if not channel.status_event.wait(max(deadline - time.monotonic(), 0.1)):
         raise ShellTimeout("the command did not say how it ended")
     code = channel.exit_status
     if code < 0:
         raise ShellGone("the connection broke before the command ended")
     return code
-
-
-@contextlib.contextmanager
-def _raw_terminal() -> Iterator[None]:
-    if not sys.stdin.isatty():
-        yield
-        return
-    fd = sys.stdin.fileno()
-    before = termios.tcgetattr(fd)
-    # Not TCSAFLUSH: what was typed ahead is the guest's.
-    tty.setraw(fd, termios.TCSADRAIN)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(fd, termios.TCSADRAIN, before)
-
-
-@contextlib.contextmanager
-def _resizing(channel: paramiko.Channel) -> Iterator[None]:
-    def resized(*_: object) -> None:
-        size = shutil.get_terminal_size()
-        channel.resize_pty(size.columns, size.lines)
-
-    before = signal.signal(signal.SIGWINCH, resized)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGWINCH, before)
-
-
-def _terminal_loop(channel: paramiko.Channel) -> None:
-    inputs = [channel.fileno(), sys.stdin.fileno()]
-    while True:
-        ready, _, _ = select.select(inputs, [], [], POLL_SECONDS)
-        if channel.fileno() in ready or channel.closed:
-            data = channel.recv(65536)
-            if not data:
-                return
-            os.write(sys.stdout.fileno(), data)
-        if sys.stdin.fileno() in ready:
-            typed = os.read(sys.stdin.fileno(), 4096)
-            if typed:
-                channel.sendall(typed)
-            else:
-                channel.shutdown_write()
-                inputs.remove(sys.stdin.fileno())

@@ -29,7 +29,9 @@ from devmodel.machine.qmp import Monitor
 T = TypeVar("T")
 
 QUIT_SECONDS = 5.0
-AGENT_SECONDS = 20.0
+# Limits for a host under load; all of this takes less than a second on one that is not.
+AGENT_SECONDS = 60.0
+START_SECONDS = 120.0
 
 
 @dataclass
@@ -72,6 +74,7 @@ class Supervisor:
         self._stopping = False
         self._loop = asyncio.new_event_loop()
         self._tasks: list[asyncio.Task[None]] = []
+        self._sockets: list[socket.socket] = []
         self._thread = threading.Thread(target=self._run_loop, name=f"devmodel-{plan.name}")
         # A program that forgets to close its VM must still be able to end.
         self._thread.daemon = True
@@ -90,7 +93,7 @@ class Supervisor:
 
     def start(self) -> None:
         """Start agents and QEMU. LaunchFailed if that does not work."""
-        self.call(self._start(), 30.0)
+        self.call(self._start(), START_SECONDS)
 
     def close(self) -> None:
         """End all processes and the thread. May be called again."""
@@ -130,6 +133,7 @@ class Supervisor:
             stack.callback(os.close, ram)
             qmp, qemu_qmp = socket.socketpair()
             console, qemu_console = socket.socketpair()
+            self._sockets += [qmp, console]
             for sock in (qemu_qmp, qemu_console):
                 stack.callback(sock.close)
             layout = RamMap.q35(plan.ram_bytes)
@@ -152,11 +156,7 @@ class Supervisor:
             self._tasks.append(self._loop.create_task(self._read_console(console)))
         for endpoint in self._endpoints:
             endpoint.guest.close()
-        try:
-            await self.monitor.connect(qmp)
-        except LaunchFailed:
-            qmp.close()
-            raise
+        await self.monitor.connect(qmp)
         # QEMU waits (-S) until the devices are there: the guest's driver looks only once.
         await asyncio.gather(*(_agent_ready(agent) for agent in self.agents))
         if plan.run:
@@ -209,6 +209,8 @@ class Supervisor:
             _, late = await asyncio.wait(self._tasks, timeout=QUIT_SECONDS)
             for task in late:
                 task.cancel()
+        for sock in self._sockets:
+            sock.close()
 
 
 async def _turns() -> None:

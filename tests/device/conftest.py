@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import pytest
 from fake_driver import FakeDriver, Process
+from hypothesis import HealthCheck, settings
+
+# A machine that runs guests at the same time is slow now and then: that is no failure.
+settings.register_profile("device", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("device")
 
 
 @pytest.fixture

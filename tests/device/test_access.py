@@ -49,7 +49,7 @@ class Moody:
         return self.served(record)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     seed=st.integers(0, 1 << 32),
     size=st.sampled_from([1, 3, 8, 24, 64, 500, PAGE]),
@@ -92,7 +92,7 @@ def test_elements(
     assert process.get(base, PAGES * PAGE) == bytes(plain)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     seed=st.integers(0, 1 << 32),
     start=st.integers(0, 3 * PAGE),

@@ -60,7 +60,7 @@ class Plain:
         return Status.OK
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     entries=st.lists(ENTRIES, max_size=40),
     fill=st.none() | st.none() | st.integers(0, (1 << 64) - 1),
@@ -86,7 +86,7 @@ def test_any_list(
         assert driver.memory(area, AREA).tobytes() == bytes(data)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=8, max_size=60))
 def test_pages_that_depend_on_each_other_are_copied_in_order(pairs: list[tuple[int, int]]) -> None:
     """A batch reads all its sources before it writes; such lists must not become one."""

@@ -216,7 +216,7 @@ class Guest:
 
 
 @pytest.mark.filterwarnings("error")
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.integers(0, 1 << 32))
 def test_any_guest(seed: int) -> None:
     guest = Guest(seed)

@@ -171,7 +171,7 @@ class MmuMachine(RuleBasedStateMachine):
         assert (entry & PTE_ADDRESS | entry & PTE_APERTURE) == self.there[ctx, va][0]
 
 
-MmuMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=50, deadline=None)
+MmuMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=50)
 TestMmu = MmuMachine.TestCase
 
 BOTH = pytest.mark.parametrize("many", [False, True], ids=["scalar", "vector"])

@@ -88,5 +88,5 @@ class TlbMachine(RuleBasedStateMachine):
             assert [int(v) if g else -1 for v, g in zip(values, good, strict=True)] == expected
 
 
-TlbMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TlbMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
 TestTlb = TlbMachine.TestCase

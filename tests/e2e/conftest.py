@@ -66,22 +66,16 @@ def config(request: pytest.FixtureRequest) -> str:
 def vm(fleet: Fleet, config: str, request: pytest.FixtureRequest) -> Iterator[Machine]:
     """A VM of the configuration, as good as fresh."""
     vm = fleet.get(config)
+    vm.forget()
     vm.run(["dm-reset"], timeout=RESET_SECONDS).check()
-    before = len(vm.splats)
     log = vm.folder
     yield vm
-    if not vm.alive:
-        pytest.fail(f"the guest did not survive the test; its logs are in {log}")
-    splats = vm.splats[before:]
-    if splats:
-        lines = "\n".join(event.line for event in splats)
-        pytest.fail(f"the guest's kernel complained, see {log}/console.log:\n{lines}")
     try:
         vm.check()
     except GuestError as error:
-        if len(vm.splats) == 0:
-            pytest.fail(str(error))
-    request.node.add_report_section("teardown", "logs", str(log))
+        pytest.fail(f"{error}\n{error.details}")
+    finally:
+        request.node.add_report_section("teardown", "logs", str(log))
 
 
 @pytest.fixture(scope="session")

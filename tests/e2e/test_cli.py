@@ -200,6 +200,35 @@ def test_a_killed_agent_is_reported_and_the_guest_stays(started: str) -> None:
     assert "was killed by SIGKILL" in devmodel("stop", code=253).stderr
 
 
+def test_an_open_pipe_that_says_nothing_is_no_reason_to_wait(description: str) -> None:
+    reader, writer = os.pipe()
+    run = subprocess.run(
+        [*DEVMODEL, "run", description, "--", "echo", "done"],
+        stdin=reader,
+        capture_output=True,
+        timeout=SECONDS,
+        check=True,
+    )
+    assert run.stdout == b"done\n"
+    os.close(reader)
+    os.close(writer)
+
+
+def test_input_is_passed_on_as_it_comes(started: str) -> None:
+    shell = subprocess.Popen(
+        [*DEVMODEL, "exec", started, "--", "cat"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert shell.stdin is not None and shell.stdout is not None
+    for line in (b"one\n", b"two\n"):
+        shell.stdin.write(line)
+        shell.stdin.flush()
+        assert shell.stdout.readline() == line
+    shell.stdin.close()
+    assert shell.wait(SECONDS) == 0
+
+
 def test_ctrl_c_ends_a_run_cleanly(description: str) -> None:
     run = subprocess.Popen(
         [*DEVMODEL, "run", description, "--", "sh", "-c", "echo up; sleep 100"],

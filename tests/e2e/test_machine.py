@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,12 +99,29 @@ def test_a_command_that_takes_too_long_is_killed(guest: Machine) -> None:
 def test_the_guest_is_alone_on_its_network(guest: Machine) -> None:
     addresses = guest.run(["ip", "-o", "addr"]).stdout
     assert "10.0.2.15/24" in addresses
+    # 10.0.2.2 would be the host, on every port of its loopback.
+    port = guest.shell._port
+    assert guest.run(f"nc -w 2 10.0.2.2 {port} </dev/null").exit_code != 0
 
 
 def test_the_driver_finds_its_device(guest: Machine) -> None:
     assert guest.run(["test", "-c", "/dev/devmodel0"]).exit_code == 0
     (device,) = guest.devices
     assert registers.state(device.region) is DeviceState.READY
+
+
+def test_the_guests_clock_runs_as_fast_as_the_hosts(guest: Machine) -> None:
+    """Also on a loaded host, where calibrating against emulated timers fails."""
+
+    def uptime() -> tuple[float, float]:
+        before = time.monotonic()
+        guest_time = float(guest.run(["cut", "-d ", "-f1", "/proc/uptime"]).stdout)
+        return guest_time, (before + time.monotonic()) / 2
+
+    guest_begin, host_begin = uptime()
+    guest.run(["sleep", "2"]).check()
+    guest_end, host_end = uptime()
+    assert guest_end - guest_begin == pytest.approx(host_end - host_begin, rel=0.15)
 
 
 def test_nothing_of_a_vm_has_a_name(guest: Machine) -> None:

@@ -94,3 +94,10 @@ def test_bad_input_to_the_word_index(programs: Path, words: list[str], why: str)
     done = run(programs / "wordindex", *words)
     assert done.returncode == 2
     assert why in done.stderr
+
+
+def test_the_smallest_text(programs: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text"
+    text.write_text("a b")
+    done = run(programs / "wordindex", "--cpu-only", str(text))
+    assert done.returncode == 0, done.stderr

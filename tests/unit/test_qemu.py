@@ -1,12 +1,13 @@
 """QEMU's command line, QMP's answers, and the choice of accelerator."""
 
 import itertools
+import platform
 import shlex
 from pathlib import Path
 
 import pytest
 
-from devmodel.machine import accel, qemu, qmp
+from devmodel.machine import accel, qemu, qmp, tsc
 from devmodel.machine.accel import Accelerator
 from devmodel.machine.config import Accel, MachineConfig
 from devmodel.machine.errors import HostNotReady, LaunchFailed
@@ -55,6 +56,32 @@ def test_a_crash_is_an_exit_and_more_parameters_come_last() -> None:
     assert {"oops=panic", "panic=-1"} <= set(words)
     # What is typed on the command line is later than what stands in the file.
     assert words[-2:] == ["a=1", "slub_debug=P"]
+
+
+def test_an_emulated_guest_is_told_the_rate_of_its_counter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def words(accelerator: Accelerator) -> list[str]:
+        line = qemu.live(MachineConfig(), accelerator, BOOT, FDS)
+        return line[line.index("-append") + 1].split()
+
+    monkeypatch.setattr(tsc, "khz", lambda: 2_596_134)
+    assert "tsc_early_khz=2596134" in words(TCG)
+    # KVM has a clock of its own.
+    assert not any("tsc_early" in word for word in words(Accelerator("kvm", "")))
+    monkeypatch.setattr(tsc, "khz", lambda: None)
+    assert not any("tsc_early" in word for word in words(TCG))
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the counter is x86's")
+def test_the_counters_rate_is_measured_alike_each_time() -> None:
+    tsc.khz.cache_clear()
+    first = tsc.khz()
+    tsc.khz.cache_clear()
+    second = tsc.khz()
+    assert first is not None and second is not None
+    assert 100_000 < first < 20_000_000
+    assert abs(first - second) / first < 0.005
 
 
 def test_a_guest_is_reached_on_loopback_only() -> None:

@@ -21,13 +21,9 @@ void index_init(struct index *index, size_t text_bytes)
 	/* Chains of a few words each, so that there is something to walk. */
 	while (index->nbuckets < text_bytes / 512)
 		index->nbuckets *= 2;
-	/* Less than one pair for eight bytes of text; half full at most. */
-	while (index->npairs < text_bytes / 4)
-		index->npairs *= 2;
 	index->buckets = must(calloc(index->nbuckets, sizeof(*index->buckets)));
 	index->all = must(calloc(index->room, sizeof(*index->all)));
 	index->pairs = must(calloc(index->npairs, sizeof(*index->pairs)));
-	index->froms = must(calloc(index->npairs, sizeof(*index->froms)));
 }
 
 static uint64_t fnv1a(const char *text, size_t length)
@@ -82,27 +78,48 @@ struct wi_word *index_word(struct index *index, const char *text, size_t length)
 	return word;
 }
 
-void index_follow(struct index *index, struct wi_word *from, struct wi_word *to)
+/* Where the edge between two words is among the pairs, or where it belongs. */
+static size_t find_pair(const struct index *index, const struct wi_word *from,
+			const struct wi_word *to)
 {
 	uint64_t hash = (from->hash ^ to->hash * 31) * 0x9e3779b97f4a7c15;
 	size_t at = hash >> 20 & (index->npairs - 1);
-	struct wi_edge *edge;
 
-	for (; index->pairs[at]; at = (at + 1) & (index->npairs - 1)) {
-		if (index->froms[at] == from && index->pairs[at]->to == to) {
-			index->pairs[at]->weight++;
-			return;
-		}
+	while (index->pairs[at].edge &&
+	       (index->pairs[at].from != from || index->pairs[at].edge->to != to))
+		at = (at + 1) & (index->npairs - 1);
+	return at;
+}
+
+static void grow_pairs(struct index *index)
+{
+	struct pair *old = index->pairs;
+	size_t i, count = index->npairs;
+
+	index->npairs *= 4;
+	index->pairs = must(calloc(index->npairs, sizeof(*index->pairs)));
+	for (i = 0; i < count; i++)
+		if (old[i].edge)
+			index->pairs[find_pair(index, old[i].from, old[i].edge->to)] = old[i];
+	free(old);
+}
+
+void index_follow(struct index *index, struct wi_word *from, struct wi_word *to)
+{
+	struct pair *pair = &index->pairs[find_pair(index, from, to)];
+	struct wi_edge *edge = pair->edge;
+
+	if (edge) {
+		edge->weight++;
+		return;
 	}
-	if (2 * index->nedges >= index->npairs)
-		errx(1, "more pairs of words than a text of this size can have");
 	edge = must(malloc(sizeof(*edge)));
 	*edge = (struct wi_edge) { .next = from->edges, .to = to, .weight = 1 };
 	from->edges = edge;
 	from->nedges++;
-	index->nedges++;
-	index->pairs[at] = edge;
-	index->froms[at] = from;
+	*pair = (struct pair) { from, edge };
+	if (2 * ++index->nedges > index->npairs)
+		grow_pairs(index);
 }
 
 /* Letters, digits and underscores, in lower case; 0 for what separates words. */

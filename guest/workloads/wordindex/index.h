@@ -38,14 +38,19 @@ _Static_assert(sizeof(struct wi_word) == 64, "as the device reads it");
 _Static_assert(sizeof(struct wi_edge) == 24, "as the device reads it");
 _Static_assert(sizeof(struct wi_key) == 16, "as the device reads it");
 
+/* A slot of an open hash table. */
+struct pair {
+	const struct wi_word *from;
+	struct wi_edge *edge;
+};
+
 struct index {
 	struct wi_word **buckets;
 	uint64_t nbuckets;	/* a power of two */
 	struct wi_word **all;	/* every word, in order of appearance; the CPU's own */
 	size_t nwords, room;
 	uint64_t nedges;
-	struct wi_edge **pairs;	/* finds an edge by its two words; the CPU's own */
-	struct wi_word **froms;
+	struct pair *pairs;	/* finds an edge by its two words; the CPU's own */
 	size_t npairs;		/* room in it, a power of two */
 };
 

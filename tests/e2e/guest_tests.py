@@ -1,0 +1,49 @@
+"""The guest's own tests (guest/tools/dm-test-*.c), found without running anything."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from devmodel.machine import paths
+
+_ENTRY = re.compile(r"\{\s*\.name = \"(?P<name>[^\"]+)\"(?P<rest>[^}]*)\}")
+_NEEDS = re.compile(r"\.needs = (?P<needs>KTAP_\w+)")
+_CONFIGS = {
+    "KTAP_ANY": ("mirror", "private", "coherent"),
+    "KTAP_HBM": ("private", "coherent"),
+    "KTAP_MIRROR": ("mirror",),
+    "KTAP_PRIVATE": ("private",),
+    "KTAP_COHERENT": ("coherent",),
+}
+
+
+@dataclass(frozen=True)
+class GuestTest:
+    """One test: its program, its name, and the configurations where it can be of use."""
+
+    program: str
+    name: str
+    configs: tuple[str, ...]
+
+
+def _in_file(path: Path) -> list[GuestTest]:
+    found = []
+    for match in _ENTRY.finditer(path.read_text()):
+        needs = _NEEDS.search(match["rest"])
+        configs = _CONFIGS[needs["needs"] if needs else "KTAP_ANY"]
+        found.append(GuestTest(path.stem, match["name"], configs))
+    return found
+
+
+def programs() -> list[str]:
+    """The test programs."""
+    return [path.stem for path in sorted((paths.GUEST / "tools").glob("dm-test-*.c"))]
+
+
+def all_tests() -> list[GuestTest]:
+    """Every test of every program."""
+    return [
+        test
+        for path in sorted((paths.GUEST / "tools").glob("dm-test-*.c"))
+        for test in _in_file(path)
+    ]

@@ -1,0 +1,120 @@
+"""The driver comes and goes without leaving anything behind."""
+
+import json
+import re
+
+import pytest
+
+from devmodel.machine import Machine
+
+LOADS = 20
+# Loads until caches of the kernel's own have reached their size.
+WARM = 5
+# Free pages may differ by what other things in the guest do (shells come and go), in pages.
+# A leaked HBM has 1024 pages of struct pages, a leaked ring or mirror pages at every round.
+NOISE = 200
+
+USE = "dm-run fill @65536 8192 7 && dm-test-process --test 'kill -9 gives everything back'"
+
+FREE_PAGES = """
+sync; echo 3 >/proc/sys/vm/drop_caches; echo 1 >/proc/sys/vm/compact_memory
+awk '/^ *count:/ { pcp += $2 } /^ *nr_free_pages/ { free += $2 } END { print free + pcp }' \
+    /proc/zoneinfo
+"""
+
+
+def unload(vm: Machine) -> None:
+    vm.run(["modprobe", "-r", "devmodel"], timeout=60).check()
+
+
+def load(vm: Machine) -> None:
+    vm.run(["modprobe", "devmodel"], timeout=60).check()
+
+
+def free_pages(vm: Machine) -> int:
+    """Pages that nobody uses, those in the processors' own lists included; the best of three."""
+    return max(int(vm.run(FREE_PAGES).check().stdout) for _ in range(3))
+
+
+def regions(vm: Machine) -> str:
+    return vm.run(["cat", "/proc/iomem"]).check().stdout
+
+
+def traces(vm: Machine) -> dict[str, str]:
+    """Where an unloaded driver could still be seen."""
+    commands = {
+        "memory map": "cat /proc/iomem",
+        "interrupts": "grep devmodel /proc/interrupts",
+        "mappings": "grep -c devmodel /proc/vmallocinfo",
+        "device nodes": "ls /dev | grep devmodel",
+        "debugfs": "ls /sys/kernel/debug | grep devmodel",
+        "threads": "ps | grep '[d]evmodel'",
+        "module": "grep devmodel /proc/modules",
+        "slabs": "grep devmodel /proc/slabinfo",
+    }
+    return {name: vm.run(command).stdout for name, command in commands.items()}
+
+
+@pytest.mark.timeout(600)
+def test_twenty_loads_leave_nothing(vm: Machine, config: str) -> None:
+    with_driver = regions(vm)
+    unload(vm)
+    clean = traces(vm)
+    assert clean["module"] == clean["device nodes"] == clean["interrupts"] == ""
+    assert clean["debugfs"] == clean["threads"] == ""
+    free: list[int] = []
+    for _ in range(LOADS):
+        load(vm)
+        vm.run(USE, timeout=120).check()
+        unload(vm)
+        free.append(free_pages(vm))
+    assert traces(vm) == clean
+    lost = max(free[:WARM]) - free[-1]
+    assert lost < NOISE, f"free pages after each load: {free}"
+    load(vm)
+    if config != "private":
+        assert regions(vm) == with_driver
+    stats = json.loads(vm.run(["dm-stats", "--json"]).check().stdout)
+    assert stats["hbm_bytes_in_use"] == stats["mirrors"] == stats["page_table_pages"] == 0
+    assert_no_leaks_seen(vm)
+
+
+def assert_no_leaks_seen(vm: Machine) -> None:
+    """Where the kernel has a leak detector, it is asked."""
+    if vm.run("test -e /sys/kernel/debug/kmemleak").exit_code:
+        return
+    vm.run("echo scan >/sys/kernel/debug/kmemleak; sleep 6", timeout=120).check()
+    vm.run("echo scan >/sys/kernel/debug/kmemleak", timeout=120).check()
+    assert "devmodel" not in vm.run("cat /sys/kernel/debug/kmemleak").stdout
+
+
+@pytest.mark.timeout(600)
+def test_a_thousand_mirrors_leave_nothing(vm: Machine) -> None:
+    """What one mirror leaked would be a thousand times there."""
+    work = "i=0; while [ $i -lt {} ]; do dm-run atomic_add @4096 3 1; i=$((i + 1)); done >/dev/null"
+    vm.run(work.format(100), timeout=120).check()
+    before = free_pages(vm)
+    vm.run(work.format(1000), timeout=400).check()
+    assert before - free_pages(vm) < NOISE
+
+
+def test_unloading_is_refused_while_a_program_has_it_open(vm: Machine) -> None:
+    hold = "(sleep 20 </dev/devmodel0 & echo $!)"
+    pid = vm.run(hold).check().stdout.strip()
+    try:
+        assert vm.run(["modprobe", "-r", "devmodel"]).exit_code != 0
+    finally:
+        vm.run(["kill", pid]).check()
+    unload(vm)
+    load(vm)
+
+
+@pytest.mark.parametrize("config", ["private"], indirect=True)
+def test_no_hbm_in_the_address_map(vm: Machine) -> None:
+    """No PCI function of the guest decodes a range that could be HBM (256 MiB here)."""
+    sizes = [
+        int(match[2], 16) - int(match[1], 16) + 1
+        for match in re.finditer(r"^ +(\w+)-(\w+) : 0000:", regions(vm), re.MULTILINE)
+    ]
+    assert sizes
+    assert max(sizes) <= 16 << 20
