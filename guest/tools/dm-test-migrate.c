@@ -2,8 +2,8 @@
 /* Pages move to HBM and back, by request, by policy and by the CPU's touch; all that in bytes. */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <stdio.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
