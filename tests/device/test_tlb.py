@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from devmodel.device.tlb import HUGE, VPN_BITS, WRITE_OK, Tlb
 
@@ -51,8 +51,10 @@ class TlbMachine(RuleBasedStateMachine):
             self.remember(slot, vpn, value)
 
     @rule(slot=SLOTS, first=VPNS, count=st.integers(1, 60))
+    def drop_range(self, slot: int, first: int, count: int) -> None:
+        self.drop(slot, first, min(count, TOP + 1 - first))
+
     def drop(self, slot: int, first: int, count: int) -> None:
-        count = min(count, TOP + 1 - first)
         last = first + count - 1
         gone = [
             (s, vpn)
@@ -63,6 +65,16 @@ class TlbMachine(RuleBasedStateMachine):
         assert self.tlb.drop(slot, first, count) == len(gone)
         for key in gone:
             del self.there[key]
+
+    @precondition(lambda self: self.there)
+    @rule(data=st.data(), before=st.integers(0, 1), after=st.integers(0, 1))
+    def drop_from_entry_to_entry(self, data: st.DataObject, before: int, after: int) -> None:
+        """The ends of a range are where mistakes are."""
+        entries = st.sampled_from(sorted(self.there))
+        (slot, one), (_, other) = data.draw(entries), data.draw(entries)
+        first, last = min(one, other) + before, max(one, other) - after
+        if first <= last:
+            self.drop(slot, first, last - first + 1)
 
     @rule(slot=SLOTS)
     def drop_context(self, slot: int) -> None:
