@@ -8,7 +8,8 @@ ATOMIC says that nobody but this device can reach the page: an atomic operation 
 one store, so only where no other processor can come between them may the device do one.
 
 A bus address is what entries and copy lists hold: the byte offset within an aperture in
-bits 0-51 and the aperture in bits 52-54. Offsets of the SYSTEM aperture are guest-physical.
+bits 0-51 and the aperture in bits 52-54. Offsets of the SYSTEM aperture are guest-physical;
+aperture PEER0 + N is the HBM of device N of the same machine (DeviceRegs.number), for N < PEERS.
 """
 
 from enum import IntEnum
@@ -27,6 +28,7 @@ PTE_APERTURE = 0x7 << PTE_APERTURE_SHIFT
 PTE_ACCESSED = 1 << 56
 PTE_DIRTY = 1 << 57
 PTE_DEVICE_BYTE = 7
+PEERS = 6
 BUS_OFFSET = (1 << 52) - 1
 
 
@@ -35,3 +37,4 @@ class Aperture(IntEnum):
 
     SYSTEM = 0
     HBM = 1
+    PEER0 = 2

@@ -115,6 +115,7 @@ struct devmodel_devmem {
  * @counters: what the device counts
  * @model: memory model in use
  * @peer: ivshmem peer number, read once
+ * @number: of the device in its machine, read once
  * @alive: held while a request uses the device
  * @gone: no new request; set once, before waiting for @alive
  * @lost: the device stopped answering or broke the protocol; set once
@@ -152,6 +153,7 @@ struct devmodel_dev {
 	struct devmodel_counters *counters;
 	enum devmodel_model model;
 	u32 peer;
+	u32 number;
 
 	struct srcu_struct alive;
 	bool gone;
@@ -352,6 +354,8 @@ void devmodel_frame_unused(struct page *page);
 u64 devmodel_bus_address(struct devmodel_dev *dev, struct page *page);
 struct page *devmodel_bus_page(struct devmodel_dev *dev, u64 bus);
 bool devmodel_is_hbm(struct devmodel_dev *dev, struct page *page);
+struct devmodel_dev *devmodel_owner(struct page *page);
+bool devmodel_reaches(struct devmodel_dev *dev, struct page *page);
 
 /* migrate.c */
 int devmodel_migrate(struct devmodel_mirror *mirror, struct devmodel_migrate *request);

@@ -35,17 +35,13 @@ static bool all_writable(const struct hmm_range *range)
 	return true;
 }
 
-/* Memory of another device cannot be reached by this one. */
 static bool all_reachable(struct devmodel_mirror *mirror, const struct hmm_range *range)
 {
 	unsigned long i, count = (range->end - range->start) >> PAGE_SHIFT;
 
-	for (i = 0; i < count; i++) {
-		struct page *page = hmm_pfn_to_page(range->hmm_pfns[i]);
-
-		if (is_zone_device_page(page) && !devmodel_is_hbm(mirror->dev, page))
+	for (i = 0; i < count; i++)
+		if (!devmodel_reaches(mirror->dev, hmm_pfn_to_page(range->hmm_pfns[i])))
 			return false;
-	}
 	return true;
 }
 

@@ -76,6 +76,7 @@ static int identify(struct devmodel_dev *dev)
 		return -EPROTO;
 	}
 	dev->peer = regs->peer;
+	dev->number = regs->number;
 	return 0;
 }
 
