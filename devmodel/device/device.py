@@ -57,7 +57,8 @@ class Device:
     `region` is writable memory of at least the control part of BAR 2 (1 MiB), 8-byte aligned;
     `ram` is guest RAM as (guest-physical base, uint8 array) pieces; `hbm` is a uint8 array of
     `config.hbm_size` bytes, wherever it lives; `peers` is the HBM of other devices,
-    by number. `doorbell` is called to interrupt the guest. `programs` are what may be launched, by name. `ValueError` if these do not fit together.
+    by number. `doorbell` is called to interrupt the guest. `programs` are what may be launched,
+    by name. `ValueError` if these do not fit together.
     """
 
     def __init__(
