@@ -36,7 +36,7 @@ def table(results: Sequence[Result]) -> Table:
         "MiB\nto dev",
         "MiB\nto sys",
         "TLB\nhits",
-        "HBM\nMiB",
+        "MiB\nin HBM",
     ):
         shown.add_column(heading, justify="right", no_wrap=True)
     shown.add_column("checked", no_wrap=True)

@@ -33,9 +33,7 @@ def obtain(
         if not tool.is_file():
             raise HostNotReady(f"no {tool}", hint=f"apt-get install {package}")
     libraries = shared_libraries(DROPBEAR)
-    kernel_modules = sorted(
-        path for path in kernel.build.rglob("*.ko") if not path.is_relative_to(paths.GUEST)
-    )
+    kernel_modules = built_modules(kernel.build)
     shipped = cache.tree_files(FILES)
     hashed = [BUSYBOX, DROPBEAR, *libraries, *kernel_modules, *programs, *shipped]
     name = cache.key(
@@ -74,6 +72,15 @@ def personal(
     lines = [f"{tag} {where} {'ro' if readonly else 'rw'}" for tag, where, readonly in shares]
     archive.file("etc/shares", "".join(f"{line}\n" for line in lines).encode())
     return archive.pack()
+
+
+def built_modules(build: Path) -> list[Path]:
+    """The modules of a kernel build, as kbuild lists them (.ko or .o, by the kernel's age)."""
+    order = build / "modules.order"
+    if not order.exists():
+        return []
+    names = [Path(line).with_suffix(".ko") for line in order.read_text().split()]
+    return sorted(build / name for name in names if (build / name).exists())
 
 
 def shared_libraries(program: Path) -> list[Path]:

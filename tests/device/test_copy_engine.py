@@ -64,7 +64,7 @@ class Plain:
 @given(
     entries=st.lists(ENTRIES, max_size=40),
     fill=st.none() | st.none() | st.integers(0, (1 << 64) - 1),
-    burst=st.sampled_from([1 << 20, 8192, 100]),
+    burst=st.sampled_from([1 << 20, 50_001, 8192, 100]),
     seed=st.integers(0, 3),
 )
 def test_any_list(

@@ -93,7 +93,7 @@ def test_reset_drops_everything(driver: FakeDriver, process: Process) -> None:
     driver.run(1, "fill", va, 1, 1)
     driver.launch(1, "atomic_add", va, 1 << 40, 1)
     waiting = driver.launch(1, "sum", process.malloc(PAGE), 1)
-    driver.post_copy([(PAGE, 2 * PAGE, 1 << 20)] * 50)
+    copied = driver.post_copy([(PAGE, HIGH_BASE, 1 << 20)] * 50)
     for _ in range(3):
         driver.device.step()
     assert driver.counters.tlb_misses
@@ -111,7 +111,7 @@ def test_reset_drops_everything(driver: FakeDriver, process: Process) -> None:
     assert served
     assert driver.run(1, "sum", process.malloc(PAGE), 1).status == Status.OK
     assert driver.faults_served[0].seq == 0
-    assert waiting not in driver.completions
+    assert not {waiting, copied} & set(driver.completions)
 
 
 def test_a_restarted_device_waits_for_a_new_epoch(driver: FakeDriver, process: Process) -> None:
@@ -216,6 +216,9 @@ def test_destroyed_context_is_never_touched_again(driver: FakeDriver) -> None:
     for _ in range(4):
         driver.device.step()
         driver.serve_faults()
+    running = driver.launch(2, "atomic_add", there + 8, 1000, 1)
+    driver.device.step()
+    driver.serve_faults()
     ids.append(driver.launch(1, "fill", va, 8, 1))
     survivor = driver.launch(2, "atomic_add", there, 1000, 1)
     # All in one go: the launches are in the ring when the context goes.
@@ -232,6 +235,7 @@ def test_destroyed_context_is_never_touched_again(driver: FakeDriver) -> None:
     driver.low[process.root : process.root + PAGE] = 0xFF
     before = process.get(va, PAGE)
     assert driver.wait(survivor).result[0] == 1000
+    assert driver.wait(running).result[0] == 1000
     assert process.get(va, PAGE) == before
     assert (driver.low[process.root : process.root + PAGE] == 0xFF).all()
     assert driver.run(1, "sum", va, 1).status == Status.NO_CONTEXT
@@ -256,8 +260,10 @@ def test_as_many_programs_as_wait(process: Process) -> None:
     process = driver.process()
     va = process.malloc(PAGE)
     cookies = [driver.launch(1, "atomic_add", va, 3, 1) for _ in range(20)]
-    driver.device.step()
+    driver.settle()
+    assert not driver.device.step(), "there is no work: both wait for a page"
     assert driver.compute.header("consumed") == 2
+    assert driver.device.arm()
     for cookie in cookies:
         assert driver.wait(cookie).status == Status.OK
     assert process.words(va, 1)[0] == 60
@@ -391,7 +397,8 @@ def test_an_access_to_more_pages_than_can_be_there_at_a_time_ends() -> None:
     plain = driver.resolve
     driver.resolve = lambda record: plain(replace_pages(record))  # type: ignore[method-assign]
     driver.on_fault = evict
-    assert driver.run(1, "touch", va, 100, PAGE).status == Status.OK
+    for count in (100, 30):
+        assert driver.run(1, "touch", va, count, PAGE).status == Status.OK
     assert driver.run(1, "fill", va, 100 * 512, 3).status == Status.OK
     assert (process.words(va, 100 * 512) == 3).all()
 
@@ -485,7 +492,7 @@ def test_munmap_under_a_running_program_is_never_a_stale_access(
 
 
 def test_a_full_completion_ring_loses_nothing() -> None:
-    driver = FakeDriver(completion_entries=4)
+    driver = FakeDriver(completion_entries=4, max_programs=4)
     process = driver.process()
     va = process.malloc(PAGE)
     driver.run(1, "fill", va, 1, 1)
@@ -493,6 +500,7 @@ def test_a_full_completion_ring_loses_nothing() -> None:
     for _ in range(200):
         driver.device.step()
     assert driver.completion.header("produced") - driver.completion.index == 4
+    assert driver.compute.header("consumed") < 20, "launches are taken that cannot be reported"
     # What waits for the guest alone is no work: the device may sleep.
     assert not driver.device.step()
     assert driver.device.arm()
@@ -549,6 +557,55 @@ def test_arm_asks_for_doorbells_and_looks_again(driver: FakeDriver) -> None:
     assert not driver.device.arm()
     driver.settle()
     assert driver.device.arm()
+
+
+def test_what_is_told_is_counted(driver: FakeDriver, process: Process) -> None:
+    """A driver that hears of an end, or of an acknowledgement, finds the counters up to date."""
+    va = process.malloc(PAGE)
+    driver.run(1, "fill", va, 1, 1)
+    told: list[int] = []
+    device = driver.device
+    device._doorbell = lambda _: told.append(driver.counters.programs)
+    driver.ask_for_doorbells(Vector.COMPLETION, True)
+    driver.run(1, "sum", va, 1)
+    assert told == [2]
+    driver.launch(1, "atomic_add", va, 1 << 40, 1)
+    driver.device.step()
+    seen: list[tuple[int, int, int]] = []
+    advance = device._control.advance
+
+    def acknowledge() -> None:
+        ended = driver.completion.header("produced")
+        seen.append((driver.counters.invalidates, driver.counters.programs, ended))
+        advance()
+
+    device._control.advance = acknowledge  # type: ignore[method-assign]
+    driver.post_control(ControlOp.INVALIDATE, ctx=1, va=va, length=PAGE)
+    driver.post_control(ControlOp.CONTEXT_DESTROY, ctx=1)
+    driver.device.step()
+    assert seen == [(1, 2, 2), (1, 3, 3)]
+
+
+def test_a_killed_launch_is_forgotten_when_the_index_jumps(driver: FakeDriver) -> None:
+    process = driver.process()
+    va = process.malloc(PAGE)
+    driver.run(1, "sum", va, 1)
+    # Two looks at the control ring a step: the second one's STOP finds the launch in the ring.
+    victim = driver.launch(1, "sum", va, 1)
+    driver.command(ControlOp.STOP, cookie=victim)
+    driver.settle()
+    index = driver.compute.index
+    victims = [driver.launch(1, "sum", va, 1) for _ in range(2)]
+    killed = driver.device._killed
+    driver.device._kill_waiting_launches(lambda launch: launch.cookie in victims)
+    assert killed == {index, index + 1}
+    driver.compute.set_header("produced", index + 5000)
+    driver.device.step()
+    driver.compute.set_header("produced", index)
+    driver.device.step()
+    driver.compute.index = index
+    again = driver.launch(1, "sum", va, 1)
+    assert driver.wait(again).status == Status.OK
 
 
 def test_counters_of_programs(driver: FakeDriver, process: Process) -> None:

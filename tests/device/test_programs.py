@@ -210,6 +210,12 @@ def test_hash_lookup_compares_texts_of_one_hash(driver: FakeDriver, process: Pro
     result = ok(driver.run(1, "hash_lookup", index.buckets, index.nbuckets, keys, 1, out))
     assert result[0] == 0
     assert process.words(out, 1)[0] == 0
+    # And this one its hash, but another length.
+    at = index.at[9]
+    process.put(at + 56, (len(index.texts[9]) + 1).to_bytes(8, "little"))
+    keys = index.keys([index.texts[9]])
+    result = ok(driver.run(1, "hash_lookup", index.buckets, index.nbuckets, keys, 1, out))
+    assert result[0] == 0
 
 
 def test_hash_lookup_of_much_text(
@@ -235,6 +241,14 @@ def test_word_count(driver: FakeDriver, process: Process) -> None:
     assert result == (300, sum(index.counts))
     bins = np.bincount(np.minimum(index.chains, 63), minlength=64) + 9
     assert process.words(out, 64).tolist() == bins.tolist()
+
+
+def test_edges_that_lead_nowhere(driver: FakeDriver, process: Process) -> None:
+    index = Index(process, 3, 0)
+    edges = process.malloc(PAGE)
+    process.put(edges, np.array([(edges + 24, 0, 1), (0, index.at[1], 1)], dtype=EDGE))
+    process.put(index.at[0] + 32, edges.to_bytes(8, "little"))
+    assert ok(driver.run(1, "bfs", index.at[0], 1, 9)) == (2, 2)
 
 
 @pytest.mark.parametrize("max_depth", [0, 2, 1 << 40])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,7 @@ def test_files_that_do_not_work(tmp_path: Path, text: str, expected: str) -> Non
     assert message.startswith(f"{path}: ")
     assert expected in message
     assert "\n" not in message
+    assert not [name for name in sys.modules if str(path) in name]
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

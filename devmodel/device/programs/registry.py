@@ -98,7 +98,7 @@ def programs_of(module: ModuleType) -> dict[str, Program]:
     found: dict[str, Program] = {}
     for value in vars(module).values():
         if isinstance(value, Program) and found.setdefault(value.name, value) is not value:
-            raise ProgramError(f"{module.__file__}: two programs are named {value.name}")
+            raise ProgramError(f"two programs are named {value.name}")
     return found
 
 
@@ -120,11 +120,12 @@ def load_programs(path: str | Path) -> dict[str, Program]:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
+        found = programs_of(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise ProgramError(f"{path}: {_where(error, path)}{_say(error)}") from error
-    found = programs_of(module)
     if not found:
+        del sys.modules[name]
         raise ProgramError(f'{path}: declares no program; put @program("NAME") before one')
     return found
 
