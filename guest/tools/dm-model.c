@@ -26,6 +26,7 @@ const char *const what_names[WHATS] = {
 	[PROTECT] = "mprotect",
 	[UNMAP] = "munmap",
 	[MAP] = "mmap",
+	[MAP_HUGE] = "mmap huge",
 	[DISCARD] = "discard",
 	[SNAPSHOT] = "snapshot",
 	[FORK] = "fork",
@@ -45,7 +46,8 @@ static const unsigned int weights[WHATS] = {
 	[ADVISE] = 15,
 	[PROTECT] = 30,
 	[UNMAP] = 8,
-	[MAP] = 20,
+	[MAP] = 19,
+	[MAP_HUGE] = 1,
 	[DISCARD] = 10,
 	[SNAPSHOT] = 9,
 	[FORK] = 3,
@@ -104,6 +106,15 @@ static void make(struct operation *op)
 	case FORK:
 		op->offset = some_place(8);
 		break;
+	case MAP_HUGE:
+		if (run.model.pages * size >= MODEL_HUGE) {
+			count = run.model.pages * size / MODEL_HUGE;
+			op->offset = random_below(&run.random, count) * MODEL_HUGE;
+			op->length = MODEL_HUGE;
+			break;
+		}
+		op->what = MAP;
+		/* fallthrough */
 	default:
 		count = 1 + random_below(&run.random, op->what >= PROTECT && op->what <= DISCARD ? 8 : 32);
 		count = count < run.model.pages ? count : run.model.pages;
@@ -216,7 +227,7 @@ int main(int argc, char **argv)
 		{ "verbose", no_argument, NULL, 'v' },
 		{ NULL, 0, NULL, 0 },
 	};
-	uint64_t operations = 100000, pages = 512, seed = time(NULL);
+	uint64_t operations = 100000, pages = 1024, seed = time(NULL);
 	struct devmodel_info info;
 	unsigned int i;
 	double begin;

@@ -2,6 +2,8 @@
 /* What happens to a mapping, the device sees at once: never a stale page, never a forbidden write. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -228,6 +230,49 @@ static void tables_come_back(int dev)
 	EXPECT_EQ(stats_now(dev).my_page_table_pages, before);
 }
 
+struct disturber {
+	uint8_t *memory;
+	atomic_bool stop;
+	uint64_t events;
+};
+
+/* Events all the time, on memory that the device has nothing to do with. */
+static void *disturb(void *argument)
+{
+	struct disturber *disturber = argument;
+	size_t size = page_size();
+
+	while (!atomic_load(&disturber->stop)) {
+		mprotect(disturber->memory, size, PROT_READ);
+		mprotect(disturber->memory, size, PROT_READ | PROT_WRITE);
+		madvise(disturber->memory + size, size, MADV_DONTNEED);
+		disturber->memory[size] = 1;
+		disturber->events += 3;
+	}
+	return NULL;
+}
+
+static void faults_amid_events(int dev)
+{
+	enum { PAGES = 400 };
+	struct disturber disturber = { .memory = map_anonymous(2) };
+	uint64_t *memory = map_anonymous(PAGES);
+	struct devmodel_wait end;
+	pthread_t thread;
+	size_t i;
+
+	EXPECT(!pthread_create(&thread, NULL, disturb, &disturber));
+	for (i = 0; i < PAGES; i++)
+		EXPECT_OK(devmodel_run(dev, &end, "fill", memory + i * WORDS(1), WORDS(1), i));
+	EXPECT_OK(devmodel_run(dev, &end, "sum", map_anonymous(PAGES), WORDS(PAGES)));
+	EXPECT_EQ(end.result[0], 0);
+	atomic_store(&disturber.stop, true);
+	pthread_join(thread, NULL);
+	for (i = 0; i < PAGES; i++)
+		EXPECT_EQ(memory[(i + 1) * WORDS(1) - 1], i);
+	ktap_note("%llu events meanwhile", (unsigned long long)disturber.events);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct ktap_test tests[] = {
@@ -240,6 +285,7 @@ int main(int argc, char **argv)
 		{ .name = "mremap moves what the device sees", .run = moved },
 		{ .name = "a huge page in place", .run = huge_page },
 		{ .name = "a snapshot shows both page tables", .run = snapshot },
+		{ .name = "faults are served amid events elsewhere", .run = faults_amid_events },
 		{ .name = "munmap gives page-table pages back", .run = tables_come_back },
 	};
 

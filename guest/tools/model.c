@@ -53,7 +53,8 @@ void model_init(struct model *model, size_t pages)
 
 	*model = (struct model) { .pages = pages, .page_size = sysconf(_SC_PAGESIZE) };
 	size = pages * model->page_size;
-	model->arena = anonymous(size, PROT_NONE);
+	model->arena = anonymous(size + MODEL_HUGE, PROT_NONE);
+	model->arena += -(uintptr_t)model->arena % MODEL_HUGE;
 	model->shadow = anonymous(size, PROT_READ | PROT_WRITE);
 	model->file_shadow = anonymous(size, PROT_READ | PROT_WRITE);
 	model->shared_file = file(size);
@@ -126,6 +127,13 @@ void model_map(struct model *model, size_t page, size_t count, enum kind kind)
 		model->prot[page] = PROT_READ | PROT_WRITE;
 		fresh(model, page);
 	}
+}
+
+void model_map_huge(struct model *model, size_t page)
+{
+	model_map(model, page, MODEL_HUGE / model->page_size, KIND_PRIVATE);
+	/* A kernel without them has a point, too. */
+	madvise(model->arena + page * model->page_size, MODEL_HUGE, MADV_HUGEPAGE);
 }
 
 void model_unmap(struct model *model, size_t page, size_t count)

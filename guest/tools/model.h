@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #define MODEL_MAX_PAGES	4096
+#define MODEL_HUGE	(2UL << 20)
 
 /* What is mapped at a page of the arena. */
 enum kind {
@@ -44,6 +45,9 @@ void model_map(struct model *model, size_t page, size_t count, enum kind kind);
 void model_unmap(struct model *model, size_t page, size_t count);
 void model_protect(struct model *model, size_t page, size_t count, int prot);
 void model_discard(struct model *model, size_t page, size_t count);
+
+/* Private memory that asks for huge pages; @page and the arena are aligned to one. */
+void model_map_huge(struct model *model, size_t page);
 
 /* Are all pages of this stretch mapped, and may their bytes be read / be written? */
 bool model_mapped(const struct model *model, size_t page, size_t count);

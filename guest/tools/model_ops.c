@@ -175,6 +175,9 @@ void run_change(const struct operation *op)
 	case MAP:
 		model_map(&run.model, page, count, kinds[op->value % 6]);
 		break;
+	case MAP_HUGE:
+		model_map_huge(&run.model, page);
+		break;
 	case UNMAP:
 		model_unmap(&run.model, page, count);
 		break;
