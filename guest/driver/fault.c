@@ -13,6 +13,8 @@
 
 /* Records served before their replay. */
 #define FAULT_BATCH	64
+/* How often a page that is busy is asked for at least. */
+#define EXCLUSIVE_TRIES	100
 
 /* Fault a range in as the CPU would. The caller took the notifier's sequence. */
 static int fault_range(struct devmodel_mirror *mirror, struct hmm_range *range)
@@ -125,12 +127,18 @@ static int map_exclusive(struct devmodel_mirror *mirror, unsigned long address,
 			 struct devmodel_pt_stash *stash)
 {
 	struct hmm_range range = { .start = address, .end = address + PAGE_SIZE };
+	struct vm_area_struct *vma;
 	unsigned long pfn;
 	struct page *page;
 	int ret;
 
 	mmap_read_lock(mirror->mm);
-	page = devmodel_exclude_cpu(mirror->mm, address, mirror->dev);
+	vma = vma_lookup(mirror->mm, address);
+	/* The kernel can keep CPUs away from anonymous memory alone. */
+	if (!vma || (vma->vm_flags & VM_SHARED))
+		page = ERR_PTR(-EFAULT);
+	else
+		page = devmodel_exclude_cpu(mirror->mm, address, mirror->dev);
 	if (IS_ERR(page)) {
 		mmap_read_unlock(mirror->mm);
 		return PTR_ERR(page);
@@ -169,6 +177,7 @@ int devmodel_mirror_exclusive(struct devmodel_mirror *mirror, unsigned long star
 {
 	unsigned long deadline = jiffies + msecs_to_jiffies(HMM_RANGE_DEFAULT_TIMEOUT);
 	struct devmodel_pt_stash stash = {};
+	unsigned int tries = 0;
 	int ret = 0;
 
 	if (!mmget_not_zero(mirror->mm))
@@ -177,8 +186,14 @@ int devmodel_mirror_exclusive(struct devmodel_mirror *mirror, unsigned long star
 		ret = devmodel_pt_stash_fill(&stash);
 		if (!ret)
 			ret = map_exclusive(mirror, start, &stash);
-		/* Somebody holds the page's lock: for a moment, or for good. */
-		if (ret == -EBUSY && time_before(jiffies, deadline)) {
+		/*
+		 * Somebody holds the page's lock, or (before 6.15) it is a part
+		 * of a huge page, which only ever says so. A second may be one
+		 * try on a host that is short of processors.
+		 */
+		if (ret == -EBUSY &&
+		    (time_before(jiffies, deadline) || tries < EXCLUSIVE_TRIES)) {
+			tries++;
 			cond_resched();
 			continue;
 		}
@@ -199,7 +214,9 @@ static int mirror_map_atomic(struct devmodel_mirror *mirror, unsigned long addre
 
 	if (ret || is_device_private_page(hmm_pfn_to_page(pfns[0])))
 		return ret;
-	return devmodel_mirror_exclusive(mirror, address, address + PAGE_SIZE);
+	ret = devmodel_mirror_exclusive(mirror, address, address + PAGE_SIZE);
+	/* It has been tried often enough: the atomic is refused, not replayed. */
+	return ret == -EBUSY ? -EFAULT : ret;
 }
 
 /**
