@@ -4,8 +4,8 @@ The top byte of an entry belongs to the device (ACCESSED, DIRTY: one-byte stores
 seven to the driver (docs/adr/0002-device-owned-pte-byte.md). The driver takes a translation away
 by clearing VALID, then waits for the invalidate, then reads DIRTY, then clears the entry.
 
-ATOMIC says that nobody but this device can reach the page: an atomic operation is one load and
-one store, so only where no other processor can come between them may the device do one.
+ATOMIC is the driver's note that nobody but this device can reach the page (device-exclusive
+access); the device does not look at it yet.
 
 A bus address is what entries and copy lists hold: the byte offset within an aperture in
 bits 0-51 and the aperture in bits 52-54. Offsets of the SYSTEM aperture are guest-physical;

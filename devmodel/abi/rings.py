@@ -61,7 +61,6 @@ class Access(IntEnum):
 
     READ = 0
     WRITE = 1
-    ATOMIC = 2
 
 
 class Status(IntEnum):

@@ -130,7 +130,7 @@ class ProgramMemory:
             raise BadArgument(f"add to {va:#x}, which is not a multiple of 8")
         await self._charge(8)
         while (old := self._port.add(va, int(value))) is None:
-            await self._miss_page(va, Access.ATOMIC)
+            await self._miss_page(va, Access.WRITE)
         return old
 
     async def pause(self) -> None:

@@ -22,7 +22,6 @@ from devmodel.abi.pagetable import (
     PTE_ACCESSED,
     PTE_ADDRESS,
     PTE_APERTURE,
-    PTE_ATOMIC,
     PTE_DEVICE_BYTE,
     PTE_DIRTY,
     PTE_LEAF,
@@ -31,7 +30,7 @@ from devmodel.abi.pagetable import (
 )
 from devmodel.abi.registers import Counters
 from devmodel.device.memory import Addresses, BadAddress, Mask, Memory
-from devmodel.device.tlb import ATOMIC_OK, FLAGS, HUGE, MAX_CONTEXT_SLOT, VPN_BITS, WRITE_OK, Tlb
+from devmodel.device.tlb import FLAGS, HUGE, MAX_CONTEXT_SLOT, VPN_BITS, WRITE_OK, Tlb
 
 NO_TRANSLATION = -1
 
@@ -122,17 +121,16 @@ class Mmu:
 
     # Translation
 
-    def translate(self, context: Context, va: int, write: bool, atomic: bool = False) -> int:
-        """The bus address of one byte, or NO_TRANSLATION. What is `atomic` is a write too."""
-        needed = WRITE_OK * write | ATOMIC_OK * atomic
+    def translate(self, context: Context, va: int, write: bool) -> int:
+        """The bus address of one byte, or NO_TRANSLATION."""
         vpn = va >> self.page_shift
         # A number too large for a tag would look like another context's page.
         value = NO_TRANSLATION if vpn >> VPN_BITS else self._tlb.get(context.slot, vpn)
-        if value >= 0 and value & needed == needed:
+        if value >= 0 and (value & WRITE_OK or not write):
             self._counters.tlb_hits += 1
             return (value & ~FLAGS) + (va & (self.page_size - 1))
         self._counters.tlb_misses += 1
-        value = self._walk(context.root, vpn, write, atomic)
+        value = self._walk(context.root, vpn, write)
         if value < 0:
             self._counters.walks_faulted += 1
             return NO_TRANSLATION
@@ -166,7 +164,7 @@ class Mmu:
 
     # The walker
 
-    def _walk(self, root: int, vpn: int, write: bool, atomic: bool) -> int:
+    def _walk(self, root: int, vpn: int, write: bool) -> int:
         """The TLB entry for a page, or NO_TRANSLATION."""
         if vpn >> VPN_BITS:
             return NO_TRANSLATION
@@ -181,8 +179,6 @@ class Mmu:
             if not entry & PTE_VALID:
                 return NO_TRANSLATION
             if level == 0 or entry & PTE_LEAF:
-                if atomic and not entry & PTE_ATOMIC:
-                    return NO_TRANSLATION
                 return self._leaf(entry, address, level, vpn, write)
             if entry & PTE_APERTURE:
                 # Tables lie in guest RAM.
@@ -203,9 +199,8 @@ class Mmu:
         old = entry >> _DEVICE_SHIFT
         if old & bits != bits:
             self._memory.write(address + PTE_DEVICE_BYTE, bytes([old | bits]))
-        if entry & PTE_WRITE and (old | bits) & _DIRTY:
-            frame |= WRITE_OK
-        return frame | ATOMIC_OK if entry & PTE_ATOMIC else frame
+        writable = entry & PTE_WRITE and (old | bits) & _DIRTY
+        return frame | WRITE_OK if writable else frame
 
     def _walk_many(self, root: int, vpns: Addresses, write: bool) -> tuple[Addresses, Mask]:
         """As `_walk`, for many pages, level by level."""
@@ -259,7 +254,5 @@ class Mmu:
                 address[lacking] + np.uint64(PTE_DEVICE_BYTE), bits >> _DEVICE_SHIFT
             )
         write_ok = writable & (((entry | np.uint64(bits)) & np.uint64(PTE_DIRTY)) != 0)
-        atomic_ok = (entry & np.uint64(PTE_ATOMIC)) != 0
         flags = write_ok * np.uint64(WRITE_OK) | huge * np.uint64(HUGE)
-        flags |= atomic_ok * np.uint64(ATOMIC_OK)
         return frame | flags.astype(np.uint64), good

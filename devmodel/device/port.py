@@ -58,7 +58,7 @@ class Port:
 
     def add(self, va: int, value: int) -> int | None:
         """Add to the aligned word at `va`: its old value, or None without a translation."""
-        bus = self._mmu.translate(self._context, va, write=True, atomic=True)
+        bus = self._mmu.translate(self._context, va, write=True)
         if bus < 0:
             return None
         old = self._memory.read_word(bus)

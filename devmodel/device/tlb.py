@@ -4,8 +4,7 @@ Direct-mapped, in numpy arrays, so that a lookup of one page costs two list-like
 lookup of thousands a few array operations. A 2 MiB leaf is held as entries of single pages, each
 marked HUGE: an invalidate that touches any page of the leaf drops them all.
 
-An atomic operation needs an entry that says ATOMIC_OK too: nobody else can reach the page. A
-write needs an entry that says WRITE_OK: writable *and* already DIRTY in the page table. A
+A write needs an entry that says WRITE_OK: writable *and* already DIRTY in the page table. A
 first write to a page therefore walks, and only a walk, made now, ever stores to a page table.
 """
 
@@ -22,7 +21,6 @@ MAX_CONTEXT_SLOT = (1 << 16) - 1
 # Below the frame, which is at least 4 KiB aligned.
 WRITE_OK = 1
 HUGE = 2
-ATOMIC_OK = 4
 FLAGS = 0xFFF
 
 # An invalidate of more pages than this looks at the whole array: it costs the same.

@@ -336,7 +336,7 @@ void devmodel_mirror_put(struct devmodel_mirror *mirror);
 void devmodel_mirror_stop(struct devmodel_mirror *mirror);
 void devmodel_mirrors_stop(struct devmodel_dev *dev);
 int devmodel_mirror_fault(struct devmodel_mirror *mirror, unsigned long start,
-			  unsigned long end, enum devmodel_access access);
+			  unsigned long end, bool write);
 int devmodel_mirror_exclusive(struct devmodel_mirror *mirror, unsigned long start,
 			      unsigned long end);
 

@@ -162,7 +162,7 @@ static int map_exclusive(struct devmodel_mirror *mirror, unsigned long address,
 }
 
 /**
- * devmodel_mirror_exclusive() - let the device alone reach a range, for atomics
+ * devmodel_mirror_exclusive() - let the device alone reach a range
  * @mirror: the mirror
  * @start: page aligned
  * @end: page aligned
@@ -206,25 +206,12 @@ int devmodel_mirror_exclusive(struct devmodel_mirror *mirror, unsigned long star
 	return ret;
 }
 
-/* A private page of ours that the CPU may write needs no exclusion: it is ours. */
-static int mirror_map_atomic(struct devmodel_mirror *mirror, unsigned long address,
-			     unsigned long *pfns)
-{
-	int ret = mirror_map(mirror, address, address + PAGE_SIZE, true, pfns);
-
-	if (ret || is_device_private_page(hmm_pfn_to_page(pfns[0])))
-		return ret;
-	ret = devmodel_mirror_exclusive(mirror, address, address + PAGE_SIZE);
-	/* It has been tried often enough: the atomic is refused, not replayed. */
-	return ret == -EBUSY ? -EFAULT : ret;
-}
-
 /**
  * devmodel_mirror_fault() - give the device access to a range
  * @mirror: the mirror
  * @start: page aligned
  * @end: page aligned
- * @access: what the device wants
+ * @write: the device wants to write
  *
  * If not all of the range can be given, as much of its beginning as can be is:
  * the replay then faults on the rest alone, and the program is told the
@@ -233,9 +220,8 @@ static int mirror_map_atomic(struct devmodel_mirror *mirror, unsigned long addre
  * Return: 0 if at least the first page was mapped, else a negative errno.
  */
 int devmodel_mirror_fault(struct devmodel_mirror *mirror, unsigned long start,
-			  unsigned long end, enum devmodel_access access)
+			  unsigned long end, bool write)
 {
-	bool write = access != DEVMODEL_ACCESS_READ;
 	unsigned long *pfns, next, first = start;
 	int ret = 0;
 
@@ -248,13 +234,6 @@ int devmodel_mirror_fault(struct devmodel_mirror *mirror, unsigned long start,
 	}
 	migrate_on_touch(mirror, start, end);
 	for (; start < end; start = next) {
-		if (access == DEVMODEL_ACCESS_ATOMIC) {
-			next = start + PAGE_SIZE;
-			ret = mirror_map_atomic(mirror, start, pfns);
-			if (ret)
-				break;
-			continue;
-		}
 		next = min(end, ALIGN(start + 1, (unsigned long)DEVMODEL_BATCH << PAGE_SHIFT));
 		ret = mirror_map(mirror, start, next, write, pfns);
 		if (ret == -EFAULT || ret == -EPERM) {
@@ -319,15 +298,15 @@ static int serve(struct devmodel_dev *dev, const struct devmodel_fault_record *f
 	int ret;
 
 	/* The device may only ask for what a program may have. */
-	if (!npages || start >= TASK_SIZE_MAX || end > TASK_SIZE_MAX ||
-	    fault->access > DEVMODEL_ACCESS_ATOMIC)
+	if (!npages || start >= TASK_SIZE_MAX || end > TASK_SIZE_MAX)
 		return -EFAULT;
 	mirror = devmodel_mirror_get(dev, fault->ctx);
 	if (!mirror)
 		return -ESRCH;
 	atomic64_inc(&mirror->faults);
 	end = span_fault(mirror, start, end);
-	ret = devmodel_mirror_fault(mirror, start, end, fault->access);
+	ret = devmodel_mirror_fault(mirror, start, end,
+				    fault->access == DEVMODEL_ACCESS_WRITE);
 	if (ret)
 		WRITE_ONCE(mirror->span.error, ret);
 	trace_devmodel_fault(dev->id, fault, ret);

@@ -112,8 +112,7 @@ TRACE_EVENT(devmodel_fault,
 	),
 	TP_printk("device=%d ctx=%u seq=%llu va=%#llx npages=%u access=%s ret=%d",
 		  __entry->device, __entry->ctx, __entry->seq, __entry->va,
-		  __entry->npages, __print_symbolic(__entry->access, { 0, "read" }, { 1, "write" },
-				   { 2, "atomic" }), __entry->ret)
+		  __entry->npages, __entry->access ? "write" : "read", __entry->ret)
 );
 
 TRACE_EVENT(devmodel_cpu_fault,

@@ -8,7 +8,7 @@
 
 #define DEVMODEL_ABI_MAJOR	1
 #define DEVMODEL_ABI_MINOR	0
-#define DEVMODEL_LAYOUT_HASH	0x4698be7e6622716eULL
+#define DEVMODEL_LAYOUT_HASH	0xe439b062b71cb17eULL
 #define DEVMODEL_PLACE_SHIFT	8
 
 /* Memory models: how the device's HBM takes part in the kernel's memory management. */
@@ -38,7 +38,6 @@ enum devmodel_status {
 enum devmodel_access {
 	DEVMODEL_ACCESS_READ = 0,
 	DEVMODEL_ACCESS_WRITE = 1,
-	DEVMODEL_ACCESS_ATOMIC = 2,
 };
 
 /* Where DEVMODEL_IOC_MIGRATE moves pages. */

@@ -16,7 +16,6 @@ from devmodel.abi.pagetable import (
     LEVELS,
     PTE_ADDRESS,
     PTE_APERTURE,
-    PTE_ATOMIC,
     PTE_LEAF,
     PTE_VALID,
     PTE_WRITE,
@@ -171,13 +170,11 @@ class Process:
             table = entry & PTE_ADDRESS
         raise AssertionError
 
-    def map(
-        self, va: int, bus: int, write: bool, leaf_level: int = 0, atomic: bool = False
-    ) -> None:
+    def map(self, va: int, bus: int, write: bool, leaf_level: int = 0) -> None:
         address = self.entry(va, make=True, leaf_level=leaf_level)
         assert address is not None
         value = bus & (PTE_ADDRESS | PTE_APERTURE) | PTE_VALID
-        value |= PTE_WRITE * write | PTE_LEAF * bool(leaf_level) | PTE_ATOMIC * atomic
+        value |= PTE_WRITE * write | PTE_LEAF * bool(leaf_level)
         self.driver.set_word(address, value)
 
     def pte(self, va: int) -> int:
@@ -423,9 +420,9 @@ class FakeDriver:
             va = record.va + number * PAGE
             bus = process.pages.get(va // PAGE)
             write = va // PAGE in process.writable
-            if bus is None or (record.access != Access.READ and not write):
+            if bus is None or (record.access == Access.WRITE and not write):
                 return number > 0
-            process.map(va, bus, write, atomic=record.access == Access.ATOMIC)
+            process.map(va, bus, write)
         return True
 
     def ask_for_doorbells(self, vector: Vector, wanted: bool) -> None:
