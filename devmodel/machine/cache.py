@@ -47,18 +47,29 @@ def folder(kind: str, name: str) -> Path:
     return paths.cache() / kind / name
 
 
-def obtain(kind: str, name: str, build: Callable[[Path], None]) -> Path:
+def obtain(
+    kind: str,
+    name: str,
+    build: Callable[[Path], None],
+    *,
+    on_wait: Callable[[str], None] = lambda _: None,
+) -> Path:
     """The entry's folder; `build(temporary folder)` fills it if it is not there yet.
 
     Errors of `build` pass through and leave no entry; its temporary folder stays for a look
-    at its logs until the next try.
+    at its logs until the next try. While another process builds the same entry this one waits,
+    however long that takes, after telling `on_wait` so.
     """
     entry = folder(kind, name)
     if entry.is_dir():
         return entry
     entry.parent.mkdir(parents=True, exist_ok=True)
     with (entry.parent / f".{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            on_wait(f"waiting for another process that builds {entry}")
+            fcntl.flock(lock, fcntl.LOCK_EX)
         if not entry.is_dir():
             temporary = entry.with_name(f".{name}.tmp")
             if temporary.exists():

@@ -56,7 +56,7 @@ def obtain(
                 _add_shipped(archive, path)
             (target / "initramfs.cpio").write_bytes(archive.pack())
 
-    return cache.obtain("images", name, build) / "initramfs.cpio"
+    return cache.obtain("images", name, build, on_wait=reporter.note) / "initramfs.cpio"
 
 
 def personal(

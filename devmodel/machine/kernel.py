@@ -97,7 +97,7 @@ def obtain(config: KernelConfig, reporter: Reporter) -> Kernel:
         _make(source, output, log, "debug kernel" if config.debug else "kernel", reporter)
         _publish(output, target)
 
-    entry = cache.obtain("kernels", name, build)
+    entry = cache.obtain("kernels", name, build, on_wait=reporter.note)
     return _from_entry(entry, name)
 
 
@@ -116,7 +116,9 @@ def unpack(version: str, reporter: Reporter) -> Path:
                 each_line=lambda _: step.advance(),
             )
 
-    entry = cache.obtain("sources", cache.key(package=SOURCE_PACKAGE, version=version), build)
+    entry = cache.obtain(
+        "sources", cache.key(package=SOURCE_PACKAGE, version=version), build, on_wait=reporter.note
+    )
     folders = [path for path in entry.iterdir() if path.is_dir()]
     if len(folders) != 1:
         raise BuildFailed(f"{TARBALL} does not hold one folder", hint=f"remove {entry}")

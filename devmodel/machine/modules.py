@@ -57,7 +57,7 @@ def driver(kernel: Kernel, reporter: Reporter) -> Path | None:
         if not (folder / MODULE).is_file():
             raise BuildFailed(f"driver: make gave no {MODULE}", hint=f"see {target / 'build.log'}")
 
-    return cache.obtain("drivers", name, build) / "guest/driver" / MODULE
+    return cache.obtain("drivers", name, build, on_wait=reporter.note) / "guest/driver" / MODULE
 
 
 def program_sources() -> list[Path]:
@@ -88,7 +88,7 @@ def programs(reporter: Reporter) -> list[Path]:
                 each_line=lambda _: step.advance(),
             )
 
-    out = cache.obtain("programs", name, build) / "out"
+    out = cache.obtain("programs", name, build, on_wait=reporter.note) / "out"
     return [path for path in cache.tree_files(out) if os.access(path, os.X_OK)]
 
 

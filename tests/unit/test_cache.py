@@ -87,9 +87,17 @@ def test_a_second_builder_waits_for_the_first() -> None:
     first = threading.Thread(target=cache.obtain, args=("things", "abc", slow))
     first.start()
     assert begun.wait(10)
-    second = threading.Thread(target=cache.obtain, args=("things", "abc", never))
+    waits: list[str] = []
+
+    def told(text: str) -> None:
+        waits.append(text)
+        go_on.set()
+
+    second = threading.Thread(
+        target=cache.obtain, args=("things", "abc", never), kwargs={"on_wait": told}
+    )
     second.start()
-    go_on.set()
     first.join(10)
     second.join(10)
     assert count == [1]
+    assert waits == [f"waiting for another process that builds {cache.folder('things', 'abc')}"]
