@@ -196,6 +196,8 @@ static void hbm_full(int dev)
 		EXPECT_EQ(memory[i * WORDS(1)], i + 1);
 	EXPECT(!munmap(memory, pages * page_size()));
 	EXPECT_EQ(stats_now(dev).hbm_bytes_in_use, start.hbm_bytes_in_use);
+	/* Every frame can be had again. */
+	migrate_all(dev, map_anonymous(fit), fit, DEVMODEL_TARGET_DEVICE);
 }
 
 int main(int argc, char **argv)

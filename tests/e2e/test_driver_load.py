@@ -44,7 +44,8 @@ def traces(vm: Machine) -> dict[str, str]:
     commands = {
         "memory map": "cat /proc/iomem",
         "interrupts": "grep devmodel /proc/interrupts",
-        "mappings": "grep -c devmodel /proc/vmallocinfo",
+        # The rings are in one of these.
+        "mappings": "grep -o 'phys=.*' /proc/vmallocinfo | sort",
         "device nodes": "ls /dev | grep devmodel",
         "debugfs": "ls /sys/kernel/debug | grep devmodel",
         "threads": "ps | grep '[d]evmodel'",
@@ -106,6 +107,13 @@ def test_a_hundred_more_loads_lose_no_page(vm: Machine) -> None:
 def test_a_thousand_mirrors_lose_no_page(vm: Machine) -> None:
     """Each with a page table, a program and a fault."""
     assert lost_pages(vm, "dm-run atomic_add @4096 3 1", 100, 1000) < NOISE
+
+
+@pytest.mark.timeout(600)
+def test_launches_that_nobody_waits_for_lose_no_page(vm: Machine) -> None:
+    """Sixteen programs at work when their process ends, three hundred times."""
+    work = "dm-test-process --test 'exit while programs run'"
+    assert lost_pages(vm, work, 50, 300) < NOISE
 
 
 def test_unloading_is_refused_while_a_program_has_it_open(vm: Machine) -> None:

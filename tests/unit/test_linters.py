@@ -12,7 +12,7 @@ FOLDERS = ["devmodel", "tests"]
 LINTERS = {
     "ruff check": ["ruff", "check", "--no-cache", *FOLDERS],
     "ruff format": ["ruff", "format", "--no-cache", "--check", *FOLDERS],
-    # A cache that several people share went stale more than once.
+    # Runs at the same time spoil a cache that they share.
     "mypy": ["mypy", "--cache-dir=/dev/null"],
 }
 
