@@ -6,7 +6,7 @@ PACKAGES := $(shell sed 's/\#.*//' guest/packages.txt)
 # Empty for root.
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: demo test install packages clean
+.PHONY: demo test hmm-tests install packages clean
 
 demo: install
 	$(VENV)/bin/devmodel demo
@@ -14,6 +14,10 @@ demo: install
 # ARGS='-k name' picks tests.
 test: install
 	$(VENV)/bin/python -m pytest $(ARGS)
+
+# KERNEL=PATH for another kernel tree.
+hmm-tests: install
+	$(VENV)/bin/devmodel hmm-tests $(if $(KERNEL),--kernel $(KERNEL))
 
 install: packages $(VENV)/installed
 

@@ -4,8 +4,12 @@ The top byte of an entry belongs to the device (ACCESSED, DIRTY: one-byte stores
 seven to the driver (docs/adr/0002-device-owned-pte-byte.md). The driver takes a translation away
 by clearing VALID, then waits for the invalidate, then reads DIRTY, then clears the entry.
 
+ATOMIC is the driver's note that nobody but this device can reach the page (device-exclusive
+access); the device does not look at it yet.
+
 A bus address is what entries and copy lists hold: the byte offset within an aperture in
-bits 0-51 and the aperture in bits 52-54. Offsets of the SYSTEM aperture are guest-physical.
+bits 0-51 and the aperture in bits 52-54. Offsets of the SYSTEM aperture are guest-physical;
+aperture PEER0 + N is the HBM of device N of the same machine (DeviceRegs.number), for N < PEERS.
 """
 
 from enum import IntEnum
@@ -17,12 +21,14 @@ ENTRY_BYTES = 8
 PTE_VALID = 1 << 0
 PTE_WRITE = 1 << 1
 PTE_LEAF = 1 << 2
+PTE_ATOMIC = 1 << 4
 PTE_ADDRESS = ((1 << 52) - 1) & ~0xFFF
 PTE_APERTURE_SHIFT = 52
 PTE_APERTURE = 0x7 << PTE_APERTURE_SHIFT
 PTE_ACCESSED = 1 << 56
 PTE_DIRTY = 1 << 57
 PTE_DEVICE_BYTE = 7
+PEERS = 6
 BUS_OFFSET = (1 << 52) - 1
 
 
@@ -31,3 +37,4 @@ class Aperture(IntEnum):
 
     SYSTEM = 0
     HBM = 1
+    PEER0 = 2

@@ -97,6 +97,8 @@ class DeviceRegs(Record):
     completion_entries: u32 = doc("a power of two")
     fault_offset: u32 = doc("of the fault ring, the fault buffer")
     fault_entries: u32 = doc("a power of two")
+    number: u32 = doc("of this device in its machine: its HBM is aperture PEER0 + number of others")
+    reserved: u32 = doc("0")
 
 
 class DriverRegs(Record):
@@ -119,11 +121,11 @@ class Counters(Record):
     replays: u64 = doc("suspended accesses tried again")
     invalidates: u64 = doc("invalidate commands acknowledged")
     tlb_dropped: u64 = doc("TLB entries dropped by invalidates")
-    copy_bytes_to_device: u64 = doc("bytes the copy engine moved from system memory into HBM")
-    copy_bytes_to_system: u64 = doc("bytes the copy engine moved from HBM into system memory")
+    copy_bytes_to_device: u64 = doc("bytes the copy engine moved into HBM from elsewhere")
+    copy_bytes_to_system: u64 = doc("bytes the copy engine moved out of HBM to elsewhere")
     copy_bytes_local: u64 = doc("bytes the copy engine moved within one aperture or filled")
-    remote_bytes_read: u64 = doc("bytes that programs loaded from system memory")
-    remote_bytes_written: u64 = doc("bytes that programs stored to system memory")
+    remote_bytes_read: u64 = doc("bytes that programs loaded from system memory or a peer")
+    remote_bytes_written: u64 = doc("bytes that programs stored to system memory or a peer")
     local_bytes_read: u64 = doc("bytes that programs loaded from HBM")
     local_bytes_written: u64 = doc("bytes that programs stored to HBM")
     programs: u64 = doc("device programs that ended, however they ended")

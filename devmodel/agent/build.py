@@ -34,12 +34,17 @@ def build(config: AgentConfig) -> Device:
             page_shift=config.page_shift,
             generation=config.generation,
             peer=config.peer,
+            number=config.number,
         ),
         region.data,
         ram,
         hbm,
         interrupt,
         _programs(config.programs),
+        {
+            peer.number: memory.attach(peer.fd)[peer.offset : peer.offset + peer.size]
+            for peer in config.peers
+        },
     )
 
 

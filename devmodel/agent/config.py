@@ -12,6 +12,16 @@ REFUSED = "refused: "
 
 
 @dataclass(frozen=True)
+class Peer:
+    """The HBM of another device: `size` bytes at `offset` of an inherited descriptor."""
+
+    number: int
+    fd: int
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True)
 class AgentConfig:
     """Everything an agent process needs. Sizes in bytes; `*_fd` are inherited descriptors."""
 
@@ -32,6 +42,8 @@ class AgentConfig:
     page_shift: int
     peer: int
     generation: int
+    number: int = 0
+    peers: tuple[Peer, ...] = ()
     programs: tuple[str, ...] = ()
     """paths of files with device programs"""
     verbose: bool = False
@@ -47,10 +59,12 @@ class AgentConfig:
         data["ram"] = RamMap.from_json(data["ram"])
         for name in ("doorbell_fds", "interrupt_fds", "programs"):
             data[name] = tuple(data[name])
+        data["peers"] = tuple(Peer(**peer) for peer in data["peers"])
         return cls(**data)
 
     @property
     def descriptors(self) -> tuple[int, ...]:
         """All of them, to be passed on to the process."""
         hbm = () if self.hbm_fd is None else (self.hbm_fd,)
-        return (self.ram_fd, self.region_fd, *self.doorbell_fds, *self.interrupt_fds, *hbm)
+        peers = tuple({peer.fd for peer in self.peers})
+        return (self.ram_fd, self.region_fd, *self.doorbell_fds, *self.interrupt_fds, *hbm, *peers)

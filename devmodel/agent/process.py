@@ -14,12 +14,14 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from devmodel.abi.pagetable import PEERS
 from devmodel.abi.registers import VECTORS, DeviceState
 from devmodel.agent import registers
-from devmodel.agent.config import AgentConfig
+from devmodel.agent.config import AgentConfig, Peer
 from devmodel.link import doorbell, ivshmem, memory
 from devmodel.link.rammap import RamMap
 
@@ -76,6 +78,14 @@ class Endpoint:
             endpoint._stack = stack.pop_all()
             return endpoint
 
+    def as_peer(self, number: int) -> Peer | None:
+        """The HBM, for other devices to reach; None if there is none."""
+        if not self.shape.hbm_size:
+            return None
+        if self.hbm_fd is not None:
+            return Peer(number, self.hbm_fd, 0, self.shape.hbm_size)
+        return Peer(number, self.region_fd, self.shape.hbm_offset, self.shape.hbm_size)
+
     def close(self) -> None:
         """Let go of everything. The memory lives on in QEMU and agent while they do."""
         self._stack.close()
@@ -104,12 +114,24 @@ class Agent:
 
     @classmethod
     def start(
-        cls, endpoint: Endpoint, name: str, ram_fd: int, ram: RamMap, log: Path, *, generation: int
+        cls,
+        endpoints: Sequence[Endpoint],
+        number: int,
+        ram_fd: int,
+        ram: RamMap,
+        log: Path,
+        *,
+        generation: int,
     ) -> "Agent":
-        """Start an agent on `endpoint`. It dies with the calling *thread* (lifeline.py)."""
+        """Start an agent on `endpoints[number]`; the others are its peers.
+
+        It dies with the calling *thread* (lifeline.py).
+        """
+        endpoint = endpoints[number]
         shape = endpoint.shape
+        others = [e.as_peer(n) for n, e in enumerate(endpoints) if n != number and n < PEERS]
         config = AgentConfig(
-            name=name,
+            name=f"dm{number}",
             parent=os.getpid(),
             ram_fd=ram_fd,
             region_fd=endpoint.region_fd,
@@ -123,6 +145,8 @@ class Agent:
             page_shift=shape.page_shift,
             peer=ivshmem.AGENT_PEER,
             generation=generation,
+            number=number,
+            peers=tuple(peer for peer in others if peer is not None),
             programs=shape.programs,
         )
         return cls(endpoint, config, log)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 import devmodel
-from devmodel.cli import build, demo, doctor, run, vms
+from devmodel.cli import build, demo, doctor, hmm_tests, run, vms
 from devmodel.cli.output import PROGRAM, show_error
 from devmodel.machine.errors import DevmodelError, ExitCode
 
@@ -58,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"{PROGRAM} {devmodel.__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (doctor, build, run, vms, demo):
+    for module in (doctor, build, run, vms, demo, hmm_tests):
         module.add_commands(commands)
     return top
 

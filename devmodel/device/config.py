@@ -51,6 +51,7 @@ class DeviceConfig:
     tlb_entries: int = 4096
     generation: int = 1
     peer: int = 1
+    number: int = 0
     burst_bytes: int = 1 << 20
     max_programs: int = 256
     control_entries: int = 64

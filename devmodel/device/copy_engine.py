@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from devmodel.abi.registers import Counters
 from devmodel.abi.rings import Completion, CopyCommand, CopyEntry, CopyOp, Engine, Status
-from devmodel.device.memory import HBM_BASE, Addresses, BadAddress, Mask, Memory
+from devmodel.device.memory import Addresses, BadAddress, Mask, Memory, are_local, is_local
 
 ENTRY = np.dtype([("src", "<u8"), ("dst", "<u8"), ("length", "<u4"), ("status", "<u4")])
 assert ENTRY.itemsize == CopyEntry.SIZE
@@ -139,7 +139,7 @@ class CopyEngine:
             self._memory.scatter(dst, pages)
         except BadAddress:
             return False
-        to_hbm, from_hbm = dst >= HBM_BASE, src >= HBM_BASE
+        to_hbm, from_hbm = are_local(dst), are_local(src)
         inward = int(np.count_nonzero(to_hbm & ~from_hbm)) * self._page
         outward = int(np.count_nonzero(from_hbm & ~to_hbm)) * self._page
         self._counters.copy_bytes_to_device += inward
@@ -191,9 +191,9 @@ class CopyEngine:
             self._count(dst, dst, length)
 
     def _count(self, src: int, dst: int, length: int) -> None:
-        if (src >= HBM_BASE) == (dst >= HBM_BASE):
+        if is_local(src) == is_local(dst):
             self._counters.copy_bytes_local += length
-        elif dst >= HBM_BASE:
+        elif is_local(dst):
             self._counters.copy_bytes_to_device += length
         else:
             self._counters.copy_bytes_to_system += length

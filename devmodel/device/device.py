@@ -56,8 +56,9 @@ class Device:
 
     `region` is writable memory of at least the control part of BAR 2 (1 MiB), 8-byte aligned;
     `ram` is guest RAM as (guest-physical base, uint8 array) pieces; `hbm` is a uint8 array of
-    `config.hbm_size` bytes, wherever it lives. `doorbell` is called to interrupt the guest.
-    `programs` are what may be launched, by name. `ValueError` if these do not fit together.
+    `config.hbm_size` bytes, wherever it lives; `peers` is the HBM of other devices,
+    by number. `doorbell` is called to interrupt the guest. `programs` are what may be launched,
+    by name. `ValueError` if these do not fit together.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Device:
         hbm: Bytes | None,
         doorbell: Callable[[Vector], None],
         programs: Mapping[str, Program] = BUILTIN,
+        peers: Mapping[int, Bytes] | None = None,
     ) -> None:
         if (0 if hbm is None else hbm.size) != config.hbm_size:
             raise ValueError("hbm does not have the size that the configuration says")
@@ -81,7 +83,7 @@ class Device:
         self._doorbell = doorbell
         self._counter_page = CounterPage(self._words)
         self.counters = self._counter_page.now
-        memory = Memory(ram, hbm)
+        memory = Memory(ram, hbm, peers)
         self._mmu = Mmu(memory, self.counters, config.page_shift, config.tlb_entries)
         self._copy_engine = CopyEngine(memory, self.counters, config.page_size, config.burst_bytes)
         self._compute_engine = ComputeEngine(
@@ -121,6 +123,7 @@ class Device:
             reset_ack=self._epoch,
             state=DeviceState.READY,
             peer=config.peer,
+            number=config.number,
             model=config.model,
             page_shift=config.page_shift,
             features=config.features,

@@ -9,18 +9,29 @@ device, where it becomes a status or a fault.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from devmodel.abi.pagetable import PTE_APERTURE_SHIFT, Aperture
+from devmodel.abi.pagetable import PEERS, PTE_APERTURE_SHIFT, Aperture
 
 Bytes = NDArray[np.uint8]
 Addresses = NDArray[np.uint64]
 Mask = NDArray[np.bool_]
 
 HBM_BASE = Aperture.HBM << PTE_APERTURE_SHIFT
+PEER_BASE = Aperture.PEER0 << PTE_APERTURE_SHIFT
+
+
+def is_local(bus: int) -> bool:
+    """Whether a bus address is in the device's own HBM: what is not costs the link."""
+    return HBM_BASE <= bus < PEER_BASE
+
+
+def are_local(bus: Addresses) -> Mask:
+    """As `is_local`, for many addresses."""
+    return (bus >= HBM_BASE) & (bus < PEER_BASE)
 
 
 class BadAddress(Exception):
@@ -62,14 +73,26 @@ class Piece:
 
 
 class Memory:
-    """All apertures of a device: `ram` as (guest-physical base, bytes) pieces, and `hbm`."""
+    """All apertures of a device: `ram` as (guest-physical base, bytes) pieces, `hbm`, and `peers`.
 
-    def __init__(self, ram: Iterable[tuple[int, Bytes]], hbm: Bytes | None = None) -> None:
+    `peers` are the HBM of other devices, by their number in the machine.
+    """
+
+    def __init__(
+        self,
+        ram: Iterable[tuple[int, Bytes]],
+        hbm: Bytes | None = None,
+        peers: Mapping[int, Bytes] | None = None,
+    ) -> None:
         pieces = [Piece(base, data) for base, data in ram if data.size]
         if any(p.end > HBM_BASE for p in pieces):
             raise ValueError("guest RAM reaches beyond the SYSTEM aperture")
         if hbm is not None and hbm.size:
             pieces.append(Piece(HBM_BASE, hbm))
+        for number, data in (peers or {}).items():
+            if not 0 <= number < PEERS:
+                raise ValueError(f"there is no aperture for device {number}")
+            pieces.append(Piece(PEER_BASE + (number << PTE_APERTURE_SHIFT), data))
         self.pieces = sorted(pieces, key=lambda piece: piece.base)
         for below, above in zip(self.pieces, self.pieces[1:], strict=False):
             if below.end > above.base:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from devmodel.abi.registers import Counters
 from devmodel.abi.rings import Access
 from devmodel.device.distinct import distinct_places
-from devmodel.device.memory import HBM_BASE, Addresses, Memory
+from devmodel.device.memory import Addresses, Memory, are_local, is_local
 from devmodel.device.mmu import Context, Mmu
 
 MASK64 = (1 << 64) - 1
@@ -51,10 +51,8 @@ class Port:
             part[:] = piece.view[offset : offset + length]
         else:
             piece.view[offset : offset + length] = part
-        if bus >= HBM_BASE:
-            self._count(length, 0, access)
-        else:
-            self._count(0, length, access)
+        local = is_local(bus)
+        self._count(length * local, length * (not local), access)
 
     # A word
 
@@ -65,8 +63,9 @@ class Port:
             return None
         old = self._memory.read_word(bus)
         self._memory.write_word(bus, (old + value) & MASK64)
-        for access in Access:
-            self._count(8 * (bus >= HBM_BASE), 8 * (bus < HBM_BASE), access)
+        local = is_local(bus)
+        for access in (Access.READ, Access.WRITE):
+            self._count(8 * local, 8 * (not local), access)
         return old
 
     # A range
@@ -133,7 +132,7 @@ class Port:
                 found.append(None)
                 continue
             found.append(parts)
-            if bus >= HBM_BASE:
+            if is_local(bus):
                 local += size
             else:
                 remote += size
@@ -192,7 +191,7 @@ class Port:
         if not bus.size:
             return
         size = items.dtype.itemsize
-        local = int(np.count_nonzero(bus >= HBM_BASE)) * size
+        local = int(np.count_nonzero(are_local(bus))) * size
         self._count(local, bus.size * size - local, access)
         if not crossing.size:
             self._plain(bus, items, access)

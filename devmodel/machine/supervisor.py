@@ -137,10 +137,10 @@ class Supervisor:
             for sock in (qemu_qmp, qemu_console):
                 stack.callback(sock.close)
             layout = RamMap.q35(plan.ram_bytes)
-            for number, endpoint in enumerate(self._endpoints):
+            for number in range(len(self._endpoints)):
                 agent = Agent.start(
-                    endpoint,
-                    f"dm{number}",
+                    self._endpoints,
+                    number,
                     ram,
                     layout,
                     plan.folder / f"agent{number}.log",

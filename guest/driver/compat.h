@@ -8,6 +8,8 @@
 
 #include <linux/memremap.h>
 #include <linux/mm.h>
+#include <linux/mmu_notifier.h>
+#include <linux/rmap.h>
 #include <linux/version.h>
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 14, 0)
@@ -31,5 +33,38 @@ static inline struct dev_pagemap *page_pgmap(const struct page *page)
 #define DEVMODEL_FREED			struct folio
 #define devmodel_freed_page(freed)	folio_page(freed, 0)
 #endif
+
+/* Is what mprotect() and its like change in this range still readable afterwards? */
+static inline bool devmodel_stays_readable(const struct mmu_notifier_range *range)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
+	struct vm_area_struct *vma = range->vma;
+#else
+	/* 7d4a8be0c4b2 took the VMA out of the range; who changes it holds mmap_lock. */
+	struct vm_area_struct *vma = vma_lookup(range->mm, range->start);
+#endif
+	return vma && (vma->vm_flags & VM_READ);
+}
+
+/*
+ * Give one page to a device alone. Returns the page, locked and with a
+ * reference, or an ERR_PTR. mmap_lock is held for reading.
+ */
+static inline struct page *devmodel_exclude_cpu(struct mm_struct *mm, unsigned long address,
+						void *owner)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 15, 0)
+	struct page *page = NULL;
+	int ret = make_device_exclusive_range(mm, address, address + PAGE_SIZE, &page, owner);
+
+	if (ret < 0)
+		return ERR_PTR(ret);
+	return page ? page : ERR_PTR(-EBUSY);
+#else
+	struct folio *folio;
+
+	return make_device_exclusive(mm, address, owner, &folio);
+#endif
+}
 
 #endif /* _DEVMODEL_COMPAT_H */

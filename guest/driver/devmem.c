@@ -77,19 +77,50 @@ bool devmodel_is_hbm(struct devmodel_dev *dev, struct page *page)
 	       page_pgmap(page) == &dev->devmem.pagemap;
 }
 
+/* The devices by their number in the machine, which names their HBM on the bus. */
+static struct devmodel_dev *peers[DEVMODEL_PEERS];
+
+/**
+ * devmodel_owner() - whose HBM a page lies in
+ * @page: any page
+ *
+ * Return: the device, or NULL for memory that is no devmodel device's.
+ */
+struct devmodel_dev *devmodel_owner(struct page *page)
+{
+	if (!is_zone_device_page(page) || page_pgmap(page)->ops != &devmem_ops)
+		return NULL;
+	return page_pgmap(page)->owner;
+}
+
+/* Can this device reach the page: system memory, its own HBM, or that of a peer? */
+bool devmodel_reaches(struct devmodel_dev *dev, struct page *page)
+{
+	struct devmodel_dev *owner = devmodel_owner(page);
+
+	if (!is_zone_device_page(page) || owner == dev)
+		return true;
+	return owner && owner->number < DEVMODEL_PEERS;
+}
+
 /**
  * devmodel_bus_address() - a page as the device addresses it
  * @dev: the device
- * @page: system memory or this device's HBM
+ * @page: one that devmodel_reaches()
  *
  * Return: aperture and offset, as page table entries and copy lists hold them.
  */
 u64 devmodel_bus_address(struct devmodel_dev *dev, struct page *page)
 {
-	if (devmodel_is_hbm(dev, page))
-		return ((u64)(page_to_pfn(page) - devmem_first_pfn(dev)) << PAGE_SHIFT) |
-		       (u64)DEVMODEL_APERTURE_HBM << DEVMODEL_PTE_APERTURE_SHIFT;
-	return page_to_phys(page);
+	struct devmodel_dev *owner = devmodel_owner(page);
+	u64 aperture;
+
+	if (!owner)
+		return page_to_phys(page);
+	aperture = owner == dev ? DEVMODEL_APERTURE_HBM :
+				  DEVMODEL_APERTURE_PEER0 + owner->number;
+	return ((u64)(page_to_pfn(page) - devmem_first_pfn(owner)) << PAGE_SHIFT) |
+	       aperture << DEVMODEL_PTE_APERTURE_SHIFT;
 }
 
 /**
@@ -102,10 +133,16 @@ u64 devmodel_bus_address(struct devmodel_dev *dev, struct page *page)
 struct page *devmodel_bus_page(struct devmodel_dev *dev, u64 bus)
 {
 	unsigned long pfn = (bus & DEVMODEL_PTE_ADDRESS) >> PAGE_SHIFT;
+	u64 aperture = (bus & DEVMODEL_PTE_APERTURE) >> DEVMODEL_PTE_APERTURE_SHIFT;
+	struct devmodel_dev *owner = dev;
 
-	if ((bus & DEVMODEL_PTE_APERTURE) >> DEVMODEL_PTE_APERTURE_SHIFT ==
-	    DEVMODEL_APERTURE_HBM)
-		pfn += devmem_first_pfn(dev);
+	/* A peer that goes away brings its pages home first, and so takes this entry. */
+	if (aperture >= DEVMODEL_APERTURE_PEER0)
+		owner = READ_ONCE(peers[aperture - DEVMODEL_APERTURE_PEER0]);
+	if (!owner)
+		return NULL;
+	if (aperture != DEVMODEL_APERTURE_SYSTEM)
+		pfn += devmem_first_pfn(owner);
 	return pfn_valid(pfn) ? pfn_to_page(pfn) : NULL;
 }
 
@@ -192,6 +229,8 @@ int devmodel_devmem_init(struct devmodel_dev *dev)
 		devmem->free = page;
 	}
 	devmem->ready = true;
+	if (dev->number < DEVMODEL_PEERS)
+		WRITE_ONCE(peers[dev->number], dev);
 	return 0;
 }
 
@@ -200,6 +239,8 @@ void devmodel_devmem_fini(struct devmodel_dev *dev)
 {
 	if (!dev->devmem.ready)
 		return;
+	if (dev->number < DEVMODEL_PEERS)
+		WRITE_ONCE(peers[dev->number], NULL);
 	memunmap_pages(&dev->devmem.pagemap);
 	dev->devmem.ready = false;
 	devmem_free_range(dev);

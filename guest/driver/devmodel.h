@@ -105,6 +105,7 @@ struct devmodel_devmem {
  * struct devmodel_dev - one device
  * @pdev: its PCI function
  * @misc: /dev/devmodelN
+ * @dmirror: /dev/hmm_dmirrorN, if the module offers it
  * @ref: held by the PCI binding and by each open file
  * @id: N
  * @doorbell: ivshmem's register
@@ -114,6 +115,7 @@ struct devmodel_devmem {
  * @counters: what the device counts
  * @model: memory model in use
  * @peer: ivshmem peer number, read once
+ * @number: of the device in its machine, read once
  * @alive: held while a request uses the device
  * @gone: no new request; set once, before waiting for @alive
  * @lost: the device stopped answering or broke the protocol; set once
@@ -138,7 +140,9 @@ struct devmodel_devmem {
 struct devmodel_dev {
 	struct pci_dev *pdev;
 	struct miscdevice misc;
+	struct miscdevice dmirror;
 	char name[16];
+	char dmirror_name[16];
 	struct kref ref;
 	int id;
 
@@ -149,6 +153,7 @@ struct devmodel_dev {
 	struct devmodel_counters *counters;
 	enum devmodel_model model;
 	u32 peer;
+	u32 number;
 
 	struct srcu_struct alive;
 	bool gone;
@@ -179,6 +184,20 @@ struct devmodel_dev {
 };
 
 /**
+ * struct devmodel_span - a range that one request of the test interface works on
+ * @start: its beginning
+ * @end: its end; 0 for none
+ * @faults: device faults in it
+ * @error: why the last fault failed
+ */
+struct devmodel_span {
+	unsigned long start;
+	unsigned long end;
+	unsigned long faults;
+	int error;
+};
+
+/**
  * struct devmodel_mirror - one address space on one device
  * @dev: the device
  * @mm: the address space; the structure is kept, its users are not
@@ -190,6 +209,8 @@ struct devmodel_dev {
  * @stopped: the device uses this mirror no longer; release() has been
  * @policy: advice by address range, index in pages; has its own lock
  * @programs: handle to &struct devmodel_pending, launches not waited for yet
+ * @dmirror_lock: one request of the test interface at a time
+ * @span: what that request works on; written before a launch, read by its faults
  */
 struct devmodel_mirror {
 	struct devmodel_dev *dev;
@@ -204,6 +225,9 @@ struct devmodel_mirror {
 
 	struct maple_tree policy;
 	struct xarray programs;
+
+	struct mutex dmirror_lock;	/* span, the window */
+	struct devmodel_span span;
 
 	atomic64_t faults;
 	atomic64_t notifications;
@@ -290,9 +314,15 @@ struct devmodel_pt_stash {
 int devmodel_pt_stash_fill(struct devmodel_pt_stash *stash);
 void devmodel_pt_stash_free(struct devmodel_pt_stash *stash);
 int devmodel_pt_map(struct devmodel_mirror *mirror, struct devmodel_pt_stash *stash,
-		    const struct hmm_range *range);
-bool devmodel_pt_any(struct devmodel_mirror *mirror, unsigned long start,
-		     unsigned long end);
+		    const struct hmm_range *range, bool exclusive);
+struct devmodel_pt_count {
+	unsigned long entries;
+	unsigned long valid;
+	unsigned long writable;
+};
+
+struct devmodel_pt_count devmodel_pt_count(struct devmodel_mirror *mirror,
+					   unsigned long start, unsigned long end);
 void devmodel_pt_update(struct devmodel_mirror *mirror, unsigned long start,
 			unsigned long end, u64 pte_mask, bool free_tables);
 void devmodel_pt_read(struct devmodel_mirror *mirror, unsigned long start,
@@ -307,8 +337,13 @@ void devmodel_mirror_stop(struct devmodel_mirror *mirror);
 void devmodel_mirrors_stop(struct devmodel_dev *dev);
 int devmodel_mirror_fault(struct devmodel_mirror *mirror, unsigned long start,
 			  unsigned long end, bool write);
+int devmodel_mirror_exclusive(struct devmodel_mirror *mirror, unsigned long start,
+			      unsigned long end);
 
 /* fault.c */
+void devmodel_span_begin(struct devmodel_mirror *mirror, unsigned long start,
+			 unsigned long end);
+unsigned long devmodel_span_end(struct devmodel_mirror *mirror);
 int devmodel_fault_thread(void *data);
 
 /* devmem.c */
@@ -319,6 +354,8 @@ void devmodel_frame_unused(struct page *page);
 u64 devmodel_bus_address(struct devmodel_dev *dev, struct page *page);
 struct page *devmodel_bus_page(struct devmodel_dev *dev, u64 bus);
 bool devmodel_is_hbm(struct devmodel_dev *dev, struct page *page);
+struct devmodel_dev *devmodel_owner(struct page *page);
+bool devmodel_reaches(struct devmodel_dev *dev, struct page *page);
 
 /* migrate.c */
 int devmodel_migrate(struct devmodel_mirror *mirror, struct devmodel_migrate *request);
@@ -334,10 +371,18 @@ enum devmodel_policy devmodel_policy_get(struct devmodel_mirror *mirror,
 					 unsigned long address, unsigned long *end);
 
 /* snapshot.c */
+int devmodel_cpu_pfns(struct devmodel_mirror *mirror, unsigned long start,
+		      unsigned long end, unsigned long *pfns);
 int devmodel_snapshot(struct devmodel_mirror *mirror, struct devmodel_snapshot *request);
+
+/* dmirror.c */
+int devmodel_dmirror_ioctl(struct devmodel_mirror *mirror, unsigned int request,
+			   void __user *user);
+int devmodel_dmirror_mmap(struct file *file, struct vm_area_struct *vma);
 
 /* uapi.c */
 extern const struct file_operations devmodel_fops;
+extern const struct file_operations devmodel_dmirror_fops;
 void devmodel_dev_release(struct kref *ref);
 
 /* stats.c */

@@ -23,12 +23,14 @@
 #define DEVMODEL_PTE_VALID	1
 #define DEVMODEL_PTE_WRITE	2
 #define DEVMODEL_PTE_LEAF	4
+#define DEVMODEL_PTE_ATOMIC	16
 #define DEVMODEL_PTE_ADDRESS	0xffffffffff000ULL
 #define DEVMODEL_PTE_APERTURE_SHIFT	52
 #define DEVMODEL_PTE_APERTURE	0x70000000000000ULL
 #define DEVMODEL_PTE_ACCESSED	0x100000000000000ULL
 #define DEVMODEL_PTE_DIRTY	0x200000000000000ULL
 #define DEVMODEL_PTE_DEVICE_BYTE	7
+#define DEVMODEL_PEERS	6
 #define DEVMODEL_BUS_OFFSET	0xfffffffffffffULL
 
 /* MSI-X vectors, device to driver. */
@@ -79,6 +81,7 @@ enum devmodel_engine {
 enum devmodel_aperture {
 	DEVMODEL_APERTURE_SYSTEM = 0,
 	DEVMODEL_APERTURE_HBM = 1,
+	DEVMODEL_APERTURE_PEER0 = 2,
 };
 
 /*
@@ -135,6 +138,10 @@ struct devmodel_device_regs {
 	__u32 fault_offset;
 	/* a power of two */
 	__u32 fault_entries;
+	/* of this device in its machine: its HBM is aperture PEER0 + number of others */
+	__u32 number;
+	/* 0 */
+	__u32 reserved;
 };
 
 /*
@@ -163,15 +170,15 @@ struct devmodel_counters {
 	__u64 invalidates;
 	/* TLB entries dropped by invalidates */
 	__u64 tlb_dropped;
-	/* bytes the copy engine moved from system memory into HBM */
+	/* bytes the copy engine moved into HBM from elsewhere */
 	__u64 copy_bytes_to_device;
-	/* bytes the copy engine moved from HBM into system memory */
+	/* bytes the copy engine moved out of HBM to elsewhere */
 	__u64 copy_bytes_to_system;
 	/* bytes the copy engine moved within one aperture or filled */
 	__u64 copy_bytes_local;
-	/* bytes that programs loaded from system memory */
+	/* bytes that programs loaded from system memory or a peer */
 	__u64 remote_bytes_read;
-	/* bytes that programs stored to system memory */
+	/* bytes that programs stored to system memory or a peer */
 	__u64 remote_bytes_written;
 	/* bytes that programs loaded from HBM */
 	__u64 local_bytes_read;
@@ -325,7 +332,7 @@ struct devmodel_fault_record {
 	__u64 reserved2[3];
 };
 
-DEVMODEL_SIZE(devmodel_device_regs, 136);
+DEVMODEL_SIZE(devmodel_device_regs, 144);
 DEVMODEL_AT(devmodel_device_regs, magic, 0);
 DEVMODEL_AT(devmodel_device_regs, abi_major, 8);
 DEVMODEL_AT(devmodel_device_regs, abi_minor, 12);
@@ -351,6 +358,8 @@ DEVMODEL_AT(devmodel_device_regs, completion_offset, 120);
 DEVMODEL_AT(devmodel_device_regs, completion_entries, 124);
 DEVMODEL_AT(devmodel_device_regs, fault_offset, 128);
 DEVMODEL_AT(devmodel_device_regs, fault_entries, 132);
+DEVMODEL_AT(devmodel_device_regs, number, 136);
+DEVMODEL_AT(devmodel_device_regs, reserved, 140);
 DEVMODEL_SIZE(devmodel_driver_regs, 8);
 DEVMODEL_AT(devmodel_driver_regs, epoch, 0);
 DEVMODEL_SIZE(devmodel_counters, 128);

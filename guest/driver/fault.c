@@ -13,6 +13,8 @@
 
 /* Records served before their replay. */
 #define FAULT_BATCH	64
+/* How often a page that is busy is asked for at least. */
+#define EXCLUSIVE_TRIES	100
 
 /* Fault a range in as the CPU would. The caller took the notifier's sequence. */
 static int fault_range(struct devmodel_mirror *mirror, struct hmm_range *range)
@@ -35,17 +37,13 @@ static bool all_writable(const struct hmm_range *range)
 	return true;
 }
 
-/* Memory of another device cannot be reached by this one. */
 static bool all_reachable(struct devmodel_mirror *mirror, const struct hmm_range *range)
 {
 	unsigned long i, count = (range->end - range->start) >> PAGE_SHIFT;
 
-	for (i = 0; i < count; i++) {
-		struct page *page = hmm_pfn_to_page(range->hmm_pfns[i]);
-
-		if (is_zone_device_page(page) && !devmodel_is_hbm(mirror->dev, page))
+	for (i = 0; i < count; i++)
+		if (!devmodel_reaches(mirror->dev, hmm_pfn_to_page(range->hmm_pfns[i])))
 			return false;
-	}
 	return true;
 }
 
@@ -99,7 +97,7 @@ static int mirror_map(struct devmodel_mirror *mirror, unsigned long start,
 		else if (mmu_interval_read_retry(range.notifier, range.notifier_seq))
 			ret = -EBUSY;
 		else
-			ret = devmodel_pt_map(mirror, &stash, &range);
+			ret = devmodel_pt_map(mirror, &stash, &range, false);
 		mutex_unlock(&mirror->pt_lock);
 	} while (ret == -EBUSY);
 
@@ -122,6 +120,90 @@ static void migrate_on_touch(struct devmodel_mirror *mirror, unsigned long start
 		if (policy == DEVMODEL_POLICY_ON_TOUCH)
 			devmodel_migrate_to_device(mirror, start, next);
 	}
+}
+
+/* Map one page that only this device reaches while it is mapped so. */
+static int map_exclusive(struct devmodel_mirror *mirror, unsigned long address,
+			 struct devmodel_pt_stash *stash)
+{
+	struct hmm_range range = { .start = address, .end = address + PAGE_SIZE };
+	struct vm_area_struct *vma;
+	unsigned long pfn;
+	struct page *page;
+	int ret;
+
+	mmap_read_lock(mirror->mm);
+	vma = vma_lookup(mirror->mm, address);
+	/* The kernel can keep CPUs away from anonymous memory alone. */
+	if (!vma || (vma->vm_flags & VM_SHARED))
+		page = ERR_PTR(-EFAULT);
+	else
+		page = devmodel_exclude_cpu(mirror->mm, address, mirror->dev);
+	if (IS_ERR(page)) {
+		mmap_read_unlock(mirror->mm);
+		return PTR_ERR(page);
+	}
+	pfn = page_to_pfn(page) | HMM_PFN_VALID | HMM_PFN_WRITE;
+	range.hmm_pfns = &pfn;
+	/*
+	 * No sequence to check: whoever takes the page from us needs its lock
+	 * first, and unmapping it needs mmap_lock.
+	 */
+	mutex_lock(&mirror->pt_lock);
+	if (mirror->stopped || !all_reachable(mirror, &range))
+		ret = -EFAULT;
+	else
+		ret = devmodel_pt_map(mirror, stash, &range, true);
+	mutex_unlock(&mirror->pt_lock);
+	mmap_read_unlock(mirror->mm);
+	unlock_page(page);
+	put_page(page);
+	return ret;
+}
+
+/**
+ * devmodel_mirror_exclusive() - let the device alone reach a range
+ * @mirror: the mirror
+ * @start: page aligned
+ * @end: page aligned
+ *
+ * A touch by a CPU takes the right back. Private pages are the device's alone
+ * anyway; only anonymous memory can be made so.
+ *
+ * Return: 0, or a negative errno: -EBUSY if a page is not to be had now.
+ */
+int devmodel_mirror_exclusive(struct devmodel_mirror *mirror, unsigned long start,
+			      unsigned long end)
+{
+	unsigned long deadline = jiffies + msecs_to_jiffies(HMM_RANGE_DEFAULT_TIMEOUT);
+	struct devmodel_pt_stash stash = {};
+	unsigned int tries = 0;
+	int ret = 0;
+
+	if (!mmget_not_zero(mirror->mm))
+		return -ESRCH;
+	while (start < end) {
+		ret = devmodel_pt_stash_fill(&stash);
+		if (!ret)
+			ret = map_exclusive(mirror, start, &stash);
+		/*
+		 * Somebody holds the page's lock, or (before 6.15) it is a part
+		 * of a huge page, which only ever says so. A second may be one
+		 * try on a host that is short of processors.
+		 */
+		if (ret == -EBUSY &&
+		    (time_before(jiffies, deadline) || tries < EXCLUSIVE_TRIES)) {
+			tries++;
+			cond_resched();
+			continue;
+		}
+		if (ret)
+			break;
+		start += PAGE_SIZE;
+	}
+	devmodel_pt_stash_free(&stash);
+	mmput(mirror->mm);
+	return ret;
 }
 
 /**
@@ -170,6 +252,43 @@ int devmodel_mirror_fault(struct devmodel_mirror *mirror, unsigned long start,
 	return start > first ? 0 : ret;
 }
 
+/**
+ * devmodel_span_begin() - let faults in a range bring in all that is left of it
+ * @mirror: the mirror
+ * @start: page aligned
+ * @end: page aligned
+ *
+ * And count them, and keep the reason of one that fails.
+ */
+void devmodel_span_begin(struct devmodel_mirror *mirror, unsigned long start,
+			 unsigned long end)
+{
+	mirror->span.faults = 0;
+	mirror->span.error = 0;
+	mirror->span.start = start;
+	/* The fault thread believes the span from here on. */
+	smp_store_release(&mirror->span.end, end);
+}
+
+/* Faults go back to what the device asks for. Return: how many there were. */
+unsigned long devmodel_span_end(struct devmodel_mirror *mirror)
+{
+	WRITE_ONCE(mirror->span.end, 0);
+	return READ_ONCE(mirror->span.faults);
+}
+
+static unsigned long span_fault(struct devmodel_mirror *mirror, unsigned long start,
+				unsigned long end)
+{
+	/* Pairs with devmodel_span_begin(). */
+	unsigned long last = smp_load_acquire(&mirror->span.end);
+
+	if (start < mirror->span.start || start >= last)
+		return end;
+	mirror->span.faults++;
+	return max(end, last);
+}
+
 static int serve(struct devmodel_dev *dev, const struct devmodel_fault_record *fault)
 {
 	unsigned long start = fault->va & PAGE_MASK;
@@ -185,8 +304,11 @@ static int serve(struct devmodel_dev *dev, const struct devmodel_fault_record *f
 	if (!mirror)
 		return -ESRCH;
 	atomic64_inc(&mirror->faults);
+	end = span_fault(mirror, start, end);
 	ret = devmodel_mirror_fault(mirror, start, end,
 				    fault->access == DEVMODEL_ACCESS_WRITE);
+	if (ret)
+		WRITE_ONCE(mirror->span.error, ret);
 	trace_devmodel_fault(dev->id, fault, ret);
 	devmodel_mirror_put(mirror);
 	return ret;

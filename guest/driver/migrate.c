@@ -251,28 +251,13 @@ int devmodel_migrate_to_device(struct devmodel_mirror *mirror, unsigned long sta
 	return ret;
 }
 
-/* Where do the pages of a range lie? One flag a page, from the kernel's page table. */
+/* Which pages of a range lie in HBM? One flag a page, from the kernel's page table. */
 static int find_in_hbm(struct devmodel_mirror *mirror, unsigned long start,
 		       unsigned long end, unsigned long *pfns)
 {
-	unsigned long deadline = jiffies + msecs_to_jiffies(HMM_RANGE_DEFAULT_TIMEOUT);
-	struct hmm_range range = {
-		.notifier = &mirror->notifier,
-		.start = start,
-		.end = end,
-		.hmm_pfns = pfns,
-		.dev_private_owner = mirror->dev,
-	};
 	unsigned long i, count = (end - start) >> PAGE_SHIFT;
-	int ret;
+	int ret = devmodel_cpu_pfns(mirror, start, end, pfns);
 
-	do {
-		range.notifier_seq = mmu_interval_read_begin(range.notifier);
-		memset(pfns, 0, count * sizeof(*pfns));
-		ret = hmm_range_fault(&range);
-		if (ret != -EBUSY)
-			break;
-	} while (time_before(jiffies, deadline));
 	if (ret)
 		return ret;
 	/* A page may move again as we look; what we tell is a moment's truth anyhow. */

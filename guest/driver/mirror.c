@@ -31,28 +31,29 @@ struct mirror_event {
 	bool free_tables;
 };
 
+#define NO_WRITE	(~(DEVMODEL_PTE_WRITE | DEVMODEL_PTE_ATOMIC))
+
 static const struct mirror_event EVENT_MIGRATE = { "MIGRATE", 0, false };
 static const struct mirror_event EVENT_MUNMAP = { "MUNMAP", 0, true };
-static const struct mirror_event EVENT_ISDIRTY = { "ISDIRTY", ~DEVMODEL_PTE_WRITE, false };
-static const struct mirror_event EVENT_WRITE_PROTECT = {
-	"WRITE_PROTECT", ~DEVMODEL_PTE_WRITE, false
-};
+static const struct mirror_event EVENT_ISDIRTY = { "ISDIRTY", NO_WRITE, false };
+static const struct mirror_event EVENT_WRITE_PROTECT = { "WRITE_PROTECT", NO_WRITE, false };
+static const struct mirror_event EVENT_EXCLUSIVE = { "EXCLUSIVE", 0, false };
 
-static const struct mirror_event *event_of(enum mmu_notifier_event event)
+static const struct mirror_event *event_of(const struct mmu_notifier_range *range)
 {
-	switch (event) {
+	switch (range->event) {
 	case MMU_NOTIFY_UNMAP:
 	case MMU_NOTIFY_RELEASE:
 		return &EVENT_MUNMAP;
+	case MMU_NOTIFY_PROTECTION_VMA:
+		return devmodel_stays_readable(range) ? &EVENT_WRITE_PROTECT : &EVENT_MUNMAP;
 	case MMU_NOTIFY_PROTECTION_PAGE:
 		return &EVENT_WRITE_PROTECT;
 	case MMU_NOTIFY_SOFT_DIRTY:
 		return &EVENT_ISDIRTY;
+	case MMU_NOTIFY_EXCLUSIVE:
+		return &EVENT_EXCLUSIVE;
 	default:
-		/*
-		 * PROTECTION_VMA too: whether the range stays readable is
-		 * found out by the device's next fault.
-		 */
 		return &EVENT_MIGRATE;
 	}
 }
@@ -61,9 +62,16 @@ static void mirror_update(struct devmodel_mirror *mirror,
 			  const struct mirror_event *event,
 			  unsigned long start, unsigned long end)
 {
-	trace_devmodel_update(mirror->dev->id, mirror->ctx, event->name, start, end,
-			      event->pte_mask);
+	struct devmodel_pt_count before = {}, after = {};
+
+	if (trace_devmodel_update_enabled())
+		before = devmodel_pt_count(mirror, start, end);
 	devmodel_pt_update(mirror, start, end, event->pte_mask, event->free_tables);
+	if (trace_devmodel_update_enabled()) {
+		after = devmodel_pt_count(mirror, start, end);
+		trace_devmodel_update(mirror->dev->id, mirror->ctx, event->name, start, end,
+				      event->pte_mask, &before, &after);
+	}
 }
 
 static void mirror_stop_locked(struct devmodel_mirror *mirror)
@@ -101,6 +109,9 @@ static bool mirror_invalidate(struct mmu_interval_notifier *notifier,
 	struct devmodel_mirror *mirror =
 		container_of(notifier, struct devmodel_mirror, notifier);
 
+	/* Our own claim to exclusive access: it gives, and takes nothing. */
+	if (range->event == MMU_NOTIFY_EXCLUSIVE && range->owner == mirror->dev)
+		return true;
 	if (mmu_notifier_range_blockable(range)) {
 		mutex_lock(&mirror->pt_lock);
 	} else {
@@ -108,7 +119,7 @@ static bool mirror_invalidate(struct mmu_interval_notifier *notifier,
 			return false;
 		/* Waiting for the device sleeps; having nothing to do does not. */
 		if (range->event == MMU_NOTIFY_RELEASE ||
-		    devmodel_pt_any(mirror, range->start, range->end)) {
+		    devmodel_pt_count(mirror, range->start, range->end).entries) {
 			mutex_unlock(&mirror->pt_lock);
 			return false;
 		}
@@ -119,7 +130,7 @@ static bool mirror_invalidate(struct mmu_interval_notifier *notifier,
 	if (range->event == MMU_NOTIFY_RELEASE)
 		mirror_stop_locked(mirror);
 	else
-		mirror_update(mirror, event_of(range->event), range->start, range->end);
+		mirror_update(mirror, event_of(range), range->start, range->end);
 	mutex_unlock(&mirror->pt_lock);
 	return true;
 }
@@ -187,6 +198,7 @@ struct devmodel_mirror *devmodel_mirror_register(struct devmodel_dev *dev)
 	mmgrab(mirror->mm);
 	kref_init(&mirror->ref);
 	mutex_init(&mirror->pt_lock);
+	mutex_init(&mirror->dmirror_lock);
 	mt_init_flags(&mirror->policy, MT_FLAGS_USE_RCU);
 	xa_init_flags(&mirror->programs, XA_FLAGS_ALLOC1);
 	/* Until the device knows the context there is nothing to stop in it. */

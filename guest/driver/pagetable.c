@@ -127,6 +127,7 @@ struct pt_walk {
 	unsigned long first;
 	unsigned long last;
 	unsigned long count;
+	struct devmodel_pt_count tally;
 	u64 *ptes;
 };
 
@@ -158,27 +159,33 @@ static void pt_walk(struct pt_walk *walk)
 	unsigned long limit = 1UL << level_shift(DEVMODEL_LEVELS);
 
 	walk->end = min(walk->end, limit);
-	if (walk->start < walk->end)
+	if (walk->mirror->root && walk->start < walk->end)
 		pt_walk_level(walk, walk->mirror->root, DEVMODEL_LEVELS - 1,
 			      walk->start, walk->end);
 }
 
-static void visit_any(struct pt_walk *walk, struct page *table, u64 *entry,
-		      unsigned long address, int level)
+static void visit_count(struct pt_walk *walk, struct page *table, u64 *entry,
+			unsigned long address, int level)
 {
-	walk->count++;
+	u64 value = READ_ONCE(*entry);
+
+	walk->tally.entries++;
+	if (value & DEVMODEL_PTE_VALID)
+		walk->tally.valid += BIT(level * DEVMODEL_LEVEL_BITS);
+	if (value & DEVMODEL_PTE_WRITE)
+		walk->tally.writable += BIT(level * DEVMODEL_LEVEL_BITS);
 }
 
-/* Does the device have any translation in the range? */
-bool devmodel_pt_any(struct devmodel_mirror *mirror, unsigned long start,
-		     unsigned long end)
+/* What the device may do in a range: entries in use, pages valid, pages writable. */
+struct devmodel_pt_count devmodel_pt_count(struct devmodel_mirror *mirror,
+					   unsigned long start, unsigned long end)
 {
 	struct pt_walk walk = {
-		.mirror = mirror, .start = start, .end = end, .visit = visit_any,
+		.mirror = mirror, .start = start, .end = end, .visit = visit_count,
 	};
 
 	pt_walk(&walk);
-	return walk.count;
+	return walk.tally;
 }
 
 static void visit_read(struct pt_walk *walk, struct page *table, u64 *entry,
@@ -217,9 +224,10 @@ void devmodel_pt_read(struct devmodel_mirror *mirror, unsigned long start,
 static void visit_take(struct pt_walk *walk, struct page *table, u64 *entry,
 		       unsigned long address, int level)
 {
+	const u64 rights = DEVMODEL_PTE_VALID | DEVMODEL_PTE_WRITE | DEVMODEL_PTE_ATOMIC;
 	u64 value = READ_ONCE(*entry);
 
-	if (!(value & (DEVMODEL_PTE_VALID | DEVMODEL_PTE_WRITE) & ~walk->pte_mask))
+	if (!(value & rights & ~walk->pte_mask))
 		return;
 	entry_set_low(entry, (value & walk->pte_mask) |
 		      (value & DEVMODEL_PTE_ADDRESS) |
@@ -406,14 +414,17 @@ static struct page *pt_table_below(struct devmodel_mirror *mirror,
 	return below;
 }
 
-static u64 pt_entry(struct devmodel_mirror *mirror, unsigned long hmm_pfn)
+static u64 pt_entry(struct devmodel_mirror *mirror, unsigned long hmm_pfn, bool exclusive)
 {
 	struct page *page = hmm_pfn_to_page(hmm_pfn);
 	u64 value = devmodel_bus_address(mirror->dev, page) | DEVMODEL_PTE_VALID;
 
-	if (hmm_pfn & HMM_PFN_WRITE)
-		value |= DEVMODEL_PTE_WRITE;
-	return value;
+	if (!(hmm_pfn & HMM_PFN_WRITE))
+		return value;
+	/* No CPU reaches a private page, and its one writer in the device is us. */
+	if (exclusive || is_device_private_page(page))
+		value |= DEVMODEL_PTE_ATOMIC;
+	return value | DEVMODEL_PTE_WRITE;
 }
 
 static void pt_set(struct devmodel_mirror *mirror, struct page *table, u64 *entry,
@@ -458,11 +469,12 @@ static bool pt_is_huge(struct devmodel_mirror *mirror, const struct hmm_range *r
  * @mirror: the mirror, pt_lock held, the notifier's sequence checked
  * @stash: tables to use
  * @range: within one 2 MiB leaf's reach; pages that are not valid are left out
+ * @exclusive: nobody else reaches the pages, see devmodel_mirror_exclusive()
  *
  * Return: 0, or -ENOMEM if the stash ran out.
  */
 int devmodel_pt_map(struct devmodel_mirror *mirror, struct devmodel_pt_stash *stash,
-		    const struct hmm_range *range)
+		    const struct hmm_range *range, bool exclusive)
 {
 	struct page *table = mirror->root;
 	unsigned long address = range->start;
@@ -478,7 +490,8 @@ int devmodel_pt_map(struct devmodel_mirror *mirror, struct devmodel_pt_stash *st
 	if (pt_is_huge(mirror, range) &&
 	    (!READ_ONCE(*entry) || (READ_ONCE(*entry) & DEVMODEL_PTE_LEAF))) {
 		pt_set(mirror, table, entry, address,
-		       pt_entry(mirror, range->hmm_pfns[0]) | DEVMODEL_PTE_LEAF);
+		       pt_entry(mirror, range->hmm_pfns[0], exclusive) |
+		       DEVMODEL_PTE_LEAF);
 		return 0;
 	}
 	table = pt_table_below(mirror, stash, table, address, 1);
@@ -489,7 +502,7 @@ int devmodel_pt_map(struct devmodel_mirror *mirror, struct devmodel_pt_stash *st
 
 		if (pfn & HMM_PFN_VALID)
 			pt_set(mirror, table, &table_of(table)[level_index(address, 0)],
-			       address, pt_entry(mirror, pfn));
+			       address, pt_entry(mirror, pfn, exclusive));
 	}
 	return 0;
 }

@@ -17,6 +17,10 @@ static char *model_name = "auto";
 module_param_named(model, model_name, charp, 0444);
 MODULE_PARM_DESC(model, "memory model: auto (what the machine was configured for), mirror, private, coherent");
 
+static bool offer_dmirror;
+module_param_named(dmirror, offer_dmirror, bool, 0444);
+MODULE_PARM_DESC(dmirror, "offer /dev/hmm_dmirrorN, the interface of the kernel's own HMM tests");
+
 static const char * const models[] = {
 	[DEVMODEL_MODEL_MIRROR] = "mirror",
 	[DEVMODEL_MODEL_PRIVATE] = "private",
@@ -72,6 +76,7 @@ static int identify(struct devmodel_dev *dev)
 		return -EPROTO;
 	}
 	dev->peer = regs->peer;
+	dev->number = regs->number;
 	return 0;
 }
 
@@ -217,6 +222,38 @@ static int start_fault_thread(struct devmodel_dev *dev)
 	return PTR_ERR_OR_ZERO(dev->fault_thread);
 }
 
+static int node_add(struct devmodel_dev *dev, struct miscdevice *node, const char *name,
+		    const struct file_operations *fops)
+{
+	node->minor = MISC_DYNAMIC_MINOR;
+	node->name = name;
+	node->fops = fops;
+	node->mode = 0666;
+	node->parent = &dev->pdev->dev;
+	return misc_register(node);
+}
+
+static int nodes_add(struct devmodel_dev *dev)
+{
+	int ret;
+
+	ret = node_add(dev, &dev->misc, dev->name, &devmodel_fops);
+	if (ret || !offer_dmirror)
+		return ret;
+	snprintf(dev->dmirror_name, sizeof(dev->dmirror_name), "hmm_dmirror%d", dev->id);
+	ret = node_add(dev, &dev->dmirror, dev->dmirror_name, &devmodel_dmirror_fops);
+	if (ret)
+		misc_deregister(&dev->misc);
+	return ret;
+}
+
+static void nodes_remove(struct devmodel_dev *dev)
+{
+	if (offer_dmirror)
+		misc_deregister(&dev->dmirror);
+	misc_deregister(&dev->misc);
+}
+
 static int devmodel_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 {
 	struct devmodel_dev *dev;
@@ -260,12 +297,7 @@ static int devmodel_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	if (ret)
 		goto err_thread;
 
-	dev->misc.minor = MISC_DYNAMIC_MINOR;
-	dev->misc.name = dev->name;
-	dev->misc.fops = &devmodel_fops;
-	dev->misc.mode = 0666;
-	dev->misc.parent = &pdev->dev;
-	ret = misc_register(&dev->misc);
+	ret = nodes_add(dev);
 	if (ret)
 		goto err_devmem;
 	devmodel_debugfs_add(dev);
@@ -310,7 +342,7 @@ static void devmodel_remove(struct pci_dev *pdev)
 	bool empty;
 
 	debugfs_remove_recursive(dev->debugfs);
-	misc_deregister(&dev->misc);
+	nodes_remove(dev);
 	WRITE_ONCE(dev->gone, true);
 	synchronize_srcu(&dev->alive);
 	devmodel_mirrors_stop(dev);

@@ -7,6 +7,38 @@
 
 #include "devmodel.h"
 
+/**
+ * devmodel_cpu_pfns() - what the kernel's page table holds for a range, as it is
+ * @mirror: the mirror; mmap_lock is held for reading
+ * @start: page aligned
+ * @end: page aligned
+ * @pfns: one HMM pfn per page
+ *
+ * Nothing is faulted in, and private pages of this device stay where they are.
+ *
+ * Return: 0, or -EBUSY if the range would not hold still.
+ */
+int devmodel_cpu_pfns(struct devmodel_mirror *mirror, unsigned long start,
+		      unsigned long end, unsigned long *pfns)
+{
+	unsigned long deadline = jiffies + msecs_to_jiffies(HMM_RANGE_DEFAULT_TIMEOUT);
+	struct hmm_range range = {
+		.notifier = &mirror->notifier,
+		.start = start,
+		.end = end,
+		.hmm_pfns = pfns,
+		.dev_private_owner = mirror->dev,
+	};
+	int ret;
+
+	do {
+		range.notifier_seq = mmu_interval_read_begin(range.notifier);
+		memset(pfns, 0, ((end - start) >> PAGE_SHIFT) * sizeof(*pfns));
+		ret = hmm_range_fault(&range);
+	} while (ret == -EBUSY && time_before(jiffies, deadline));
+	return ret;
+}
+
 static u32 cpu_state(struct devmodel_dev *dev, unsigned long hmm_pfn)
 {
 	u32 state = DEVMODEL_PAGE_VALID, place = DEVMODEL_PLACE_SYSTEM;

@@ -11,7 +11,7 @@
 
 #include <linux/tracepoint.h>
 
-#include "devmodel_abi.h"
+#include "devmodel.h"
 
 DECLARE_EVENT_CLASS(devmodel_mirror,
 	TP_PROTO(int device, u32 ctx),
@@ -34,8 +34,9 @@ DEFINE_EVENT(devmodel_mirror, devmodel_release,
 
 TRACE_EVENT(devmodel_update,
 	TP_PROTO(int device, u32 ctx, const char *event, unsigned long start,
-		 unsigned long end, u64 pte_mask),
-	TP_ARGS(device, ctx, event, start, end, pte_mask),
+		 unsigned long end, u64 pte_mask, const struct devmodel_pt_count *before,
+		 const struct devmodel_pt_count *after),
+	TP_ARGS(device, ctx, event, start, end, pte_mask, before, after),
 	TP_STRUCT__entry(
 		__field(int, device)
 		__field(u32, ctx)
@@ -43,6 +44,10 @@ TRACE_EVENT(devmodel_update,
 		__field(unsigned long, start)
 		__field(unsigned long, end)
 		__field(u64, pte_mask)
+		__field(unsigned long, valid_before)
+		__field(unsigned long, writable_before)
+		__field(unsigned long, valid_after)
+		__field(unsigned long, writable_after)
 	),
 	TP_fast_assign(
 		__entry->device = device;
@@ -51,10 +56,16 @@ TRACE_EVENT(devmodel_update,
 		__entry->start = start;
 		__entry->end = end;
 		__entry->pte_mask = pte_mask;
+		__entry->valid_before = before->valid;
+		__entry->writable_before = before->writable;
+		__entry->valid_after = after->valid;
+		__entry->writable_after = after->writable;
 	),
-	TP_printk("device=%d ctx=%u event=%s start=%#lx end=%#lx pte_mask=%#llx",
+	TP_printk("device=%d ctx=%u event=%s start=%#lx end=%#lx pte_mask=%#llx valid=%lu>%lu writable=%lu>%lu",
 		  __entry->device, __entry->ctx, __entry->event, __entry->start,
-		  __entry->end, __entry->pte_mask)
+		  __entry->end, __entry->pte_mask, __entry->valid_before,
+		  __entry->valid_after, __entry->writable_before,
+		  __entry->writable_after)
 );
 
 TRACE_EVENT(devmodel_invalidate,

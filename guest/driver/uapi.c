@@ -20,10 +20,8 @@ void devmodel_dev_release(struct kref *ref)
 	kfree(dev);
 }
 
-static int devmodel_open(struct inode *inode, struct file *file)
+static int open_mirror(struct devmodel_dev *dev, struct file *file)
 {
-	struct devmodel_dev *dev =
-		container_of(file->private_data, struct devmodel_dev, misc);
 	struct devmodel_mirror *mirror;
 	int idx, ret = -ENODEV;
 
@@ -39,6 +37,16 @@ static int devmodel_open(struct inode *inode, struct file *file)
 out:
 	srcu_read_unlock(&dev->alive, idx);
 	return ret;
+}
+
+static int devmodel_open(struct inode *inode, struct file *file)
+{
+	return open_mirror(container_of(file->private_data, struct devmodel_dev, misc), file);
+}
+
+static int dmirror_open(struct inode *inode, struct file *file)
+{
+	return open_mirror(container_of(file->private_data, struct devmodel_dev, dmirror), file);
 }
 
 static int devmodel_release(struct inode *inode, struct file *file)
@@ -165,6 +173,30 @@ static long devmodel_ioctl(struct file *file, unsigned int request, unsigned lon
 		ret = -EFAULT;
 	return ret;
 }
+
+static long dmirror_ioctl(struct file *file, unsigned int request, unsigned long pointer)
+{
+	struct devmodel_mirror *mirror = file->private_data;
+	struct devmodel_dev *dev = mirror->dev;
+	int idx, ret;
+
+	if (current->mm != mirror->mm)
+		return -EPERM;
+	idx = srcu_read_lock(&dev->alive);
+	ret = READ_ONCE(dev->gone) ? -ENODEV :
+		devmodel_dmirror_ioctl(mirror, request, (void __user *)pointer);
+	srcu_read_unlock(&dev->alive, idx);
+	return ret;
+}
+
+const struct file_operations devmodel_dmirror_fops = {
+	.owner = THIS_MODULE,
+	.open = dmirror_open,
+	.release = devmodel_release,
+	.unlocked_ioctl = dmirror_ioctl,
+	.mmap = devmodel_dmirror_mmap,
+	.llseek = noop_llseek,
+};
 
 const struct file_operations devmodel_fops = {
 	.owner = THIS_MODULE,

@@ -8,7 +8,7 @@
 
 #define DEVMODEL_ABI_MAJOR	1
 #define DEVMODEL_ABI_MINOR	0
-#define DEVMODEL_LAYOUT_HASH	0x567a01a5b3c1a720ULL
+#define DEVMODEL_LAYOUT_HASH	0xe439b062b71cb17eULL
 #define DEVMODEL_PLACE_SHIFT	8
 
 /* Memory models: how the device's HBM takes part in the kernel's memory management. */
