@@ -1,5 +1,6 @@
 """The agent: its loop, its configuration, its end, and what the supervisor writes after it."""
 
+import contextlib
 import os
 import select
 import signal
@@ -9,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from devmodel.abi.registers import DEVICE_PAGE, DeviceRegs, DeviceState
+from devmodel.abi.registers import (
+    CONTROL_REGION,
+    DEVICE_PAGE,
+    HBM_ALIGN,
+    DeviceRegs,
+    DeviceState,
+)
 from devmodel.agent import lifeline, loop, registers
 from devmodel.agent.config import AgentConfig
 from devmodel.agent.process import Agent, DeviceShape, Endpoint
@@ -85,7 +92,7 @@ def start(tmp_path: Path, shape: DeviceShape) -> Agent:
     ram = memory.create("ram", RAM)
     endpoint = Endpoint.create(shape)
     log = tmp_path / "agent.log"
-    agent = Agent.start(endpoint, "dm0", ram, RamMap.q35(RAM), log, generation=3)
+    agent = Agent.start([endpoint], 0, ram, RamMap.q35(RAM), log, generation=3)
     os.close(ram)
     return agent
 
@@ -206,3 +213,26 @@ def test_hbm_is_where_the_model_has_it(model: str) -> None:
     endpoint.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(endpoint.region_fd)
+
+
+def test_an_agent_reaches_the_memory_of_its_peers(tmp_path: Path) -> None:
+    """Each by its number: private HBM is a descriptor of its own, coherent HBM a part of BAR 2."""
+    shapes = [
+        DeviceShape("private", 2 << 20, 0, CONTROL_REGION),
+        DeviceShape("coherent", HBM_ALIGN, HBM_ALIGN, 2 * HBM_ALIGN),
+        DeviceShape("mirror", 0, 0, CONTROL_REGION),
+    ]
+    with contextlib.ExitStack() as stack:
+        endpoints = [Endpoint.create(shape) for shape in shapes]
+        for endpoint in endpoints:
+            stack.callback(endpoint.close)
+        ram = memory.create("ram", RAM)
+        stack.callback(os.close, ram)
+        log = tmp_path / "agent.log"
+        agent = Agent.start(endpoints, 2, ram, RamMap.q35(RAM), log, generation=1)
+        stack.callback(agent.stop)
+        private, coherent = agent.config.peers
+        assert (private.number, private.fd, private.offset) == (0, endpoints[0].hbm_fd, 0)
+        assert (coherent.number, coherent.fd) == (1, endpoints[1].region_fd)
+        assert (coherent.offset, coherent.size) == (HBM_ALIGN, HBM_ALIGN)
+        assert first_line(agent) == "ready"
