@@ -73,7 +73,8 @@ def run(out: Path, *, kernel: Path | None, console: Console) -> int:
             vm.run(f"{load}; ls /dev/hmm_dmirror3").check()
             reporter.note(f"the kernel's HMM tests on {device}")
             begin = time.monotonic()
-            done = vm.run([PROGRAM], timeout=SECONDS)
+            # What a test complains of goes to stderr; in the log it stands beside the test.
+            done = vm.run(f"{PROGRAM} 2>&1", timeout=SECONDS)
             seconds = time.monotonic() - begin
             (out / f"{CONFIG}-{device}.tap").write_text(done.stdout)
             judgements.append(_judge(device, done.stdout, seconds))
