@@ -11,12 +11,17 @@ cpus                      2        virtual CPUs, 1 to 16
 accel                     auto     auto, kvm or tcg
 append                    ""       more kernel command line
 boot_timeout              120      seconds until the guest must be ready
-kernel.tree               none     your own kernel tree, built or not
+trace                     false    keep every device's trace, for `devmodel check`
+kernel.series             "6.1"    "6.1" or "7.2", see `devmodel kernels`
+kernel.tree               none     your own kernel tree, built or not, instead of a series
 kernel.debug              false    KASAN, lockdep and friends
-devices[].model           private  mirror, private or coherent
+kernel.cdm                false    with the patch that model cdm needs (guest/kernel/patches)
+devices[].model           private  mirror, private, coherent, numa or cdm
 devices[].hbm             256M     the device's memory; 0 for mirror
+devices[].node            1        numa, cdm: the NUMA node that the memory becomes
 devices[].page_shift      12       log2 of the device's page size
 devices[].programs        []       Python files with device programs
+devices[].faults          none     mistakes to make, for `devmodel check` to find (docs/device.md)
 shares[].host, .guest     none     a folder of the host's, and where the guest sees it (9p)
 shares[].readonly         true
 ========================  =======  ============================================================
@@ -24,6 +29,7 @@ shares[].readonly         true
 Relative paths are relative to the file they stand in.
 """
 
+import dataclasses
 import difflib
 import re
 from enum import StrEnum
@@ -38,20 +44,25 @@ from pydantic import (
     Field,
     StrictBool,
     StrictInt,
+    StrictStr,
     ValidationError,
     field_validator,
     model_validator,
 )
 
 from devmodel.abi.registers import CONTROL_REGION, HBM_ALIGN
+from devmodel.device.faults import Faults
 from devmodel.machine import paths, sizes
 from devmodel.machine.errors import ConfigError
+from devmodel.machine.series import DEFAULT, SERIES, known
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
 DEFAULT_HBM = 256 << 20
 MIN_MEMORY = 128 << 20
 MAX_MEMORY = 64 << 30
 MAX_HBM = 64 << 30
+# CONFIG_NODES_SHIFT of guest/kernel/base.config allows 16.
+MAX_NODE = 15
 
 Size = Annotated[int, BeforeValidator(sizes.parse)]
 
@@ -70,6 +81,18 @@ class DeviceModel(StrEnum):
     MIRROR = "mirror"
     PRIVATE = "private"
     COHERENT = "coherent"
+    NUMA = "numa"
+    CDM = "cdm"
+
+    @property
+    def in_bar(self) -> bool:
+        """Whether the HBM is a window of BAR 2, where the CPU reaches it."""
+        return self in (DeviceModel.COHERENT, DeviceModel.NUMA, DeviceModel.CDM)
+
+    @property
+    def is_node(self) -> bool:
+        """Whether the HBM becomes a NUMA node."""
+        return self in (DeviceModel.NUMA, DeviceModel.CDM)
 
 
 class _Strict(BaseModel):
@@ -79,13 +102,26 @@ class _Strict(BaseModel):
 class KernelConfig(_Strict):
     """Which kernel the guest boots."""
 
+    series: StrictStr = DEFAULT
     tree: Path | None = None
     debug: StrictBool = False
+    cdm: StrictBool = False
+
+    @field_validator("series")
+    @classmethod
+    def _series(cls, value: str) -> str:
+        if value not in SERIES:
+            raise ValueError(f"{value!r} is not known; use one of {known()}, or tree: PATH")
+        return value
 
     @model_validator(mode="after")
     def _one_of_them(self) -> "KernelConfig":
         if self.tree and self.debug:
             raise ValueError("tree and debug exclude each other; configure your tree for debugging")
+        if self.tree and self.cdm:
+            raise ValueError("tree and cdm exclude each other; apply guest/kernel/patches yourself")
+        if self.tree and self.series != DEFAULT:
+            raise ValueError("tree and series exclude each other; remove one")
         return self
 
 
@@ -94,8 +130,22 @@ class DeviceConfig(_Strict):
 
     model: DeviceModel = DeviceModel.PRIVATE
     hbm: Size | None = Field(default=None, validate_default=False)
+    node: StrictInt | None = None
     page_shift: StrictInt = 12
     programs: tuple[Path, ...] = ()
+    faults: dict[str, StrictInt] = Field(default_factory=dict)
+
+    @field_validator("faults")
+    @classmethod
+    def _faults(cls, value: dict[str, int]) -> dict[str, int]:
+        known = [field.name for field in dataclasses.fields(Faults)]
+        for name in value:
+            if name not in known:
+                close = difflib.get_close_matches(name, known, 1, 0.5)
+                hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+                raise ValueError(f"{name} is no fault; {hint}")
+        Faults(**value)  # says what cannot be
+        return value
 
     @field_validator("page_shift")
     @classmethod
@@ -103,6 +153,15 @@ class DeviceConfig(_Strict):
         if not 12 <= value <= 16:
             raise ValueError(f"{value} is no page size; write 12 (4 KiB) to 16 (64 KiB)")
         return value
+
+    @model_validator(mode="after")
+    def _node_fits_model(self) -> "DeviceConfig":
+        if self.node is not None:
+            if not self.model.is_node:
+                raise ValueError(f"node: the memory of a {self.model} device is no NUMA node")
+            if not 1 <= self.node <= MAX_NODE:
+                raise ValueError(f"node: {self.node} is not possible; use 1 to {MAX_NODE}")
+        return self
 
     @model_validator(mode="after")
     def _hbm_fits_model(self) -> "DeviceConfig":
@@ -117,7 +176,7 @@ class DeviceConfig(_Strict):
                 raise ValueError(
                     f"hbm: {sizes.show(self.hbm)} is not possible; use 2M to {sizes.show(MAX_HBM)}"
                 )
-            align = HBM_ALIGN if self.model is DeviceModel.COHERENT else 2 << 20
+            align = HBM_ALIGN if self.model.in_bar else 2 << 20
             if self.hbm % align:
                 raise ValueError(
                     f"hbm: {sizes.show(self.hbm)} does not fit {self.model}; "
@@ -135,14 +194,19 @@ class DeviceConfig(_Strict):
     @property
     def region_size(self) -> int:
         """Bytes of BAR 2: the control part, and the HBM too where the CPU can see it."""
-        if self.model is not DeviceModel.COHERENT:
+        if not self.model.in_bar:
             return CONTROL_REGION
         return 1 << (HBM_ALIGN + self.hbm_size - 1).bit_length()
 
     @property
     def hbm_offset(self) -> int:
         """Where HBM begins in BAR 2; 0 if it is not there."""
-        return HBM_ALIGN if self.model is DeviceModel.COHERENT else 0
+        return HBM_ALIGN if self.model.in_bar else 0
+
+    @property
+    def numa_node(self) -> int:
+        """The node that the HBM becomes; 0 if it becomes none."""
+        return (self.node or 1) if self.model.is_node else 0
 
 
 class ShareConfig(_Strict):
@@ -169,6 +233,7 @@ class MachineConfig(_Strict):
     accel: Accel = Accel.AUTO
     append: str = ""
     boot_timeout: StrictInt = 120
+    trace: StrictBool = False
     kernel: KernelConfig = KernelConfig()
     devices: tuple[DeviceConfig, ...] = ()
     shares: tuple[ShareConfig, ...] = ()
@@ -216,6 +281,9 @@ class MachineConfig(_Strict):
     def _devices(cls, value: tuple[DeviceConfig, ...]) -> tuple[DeviceConfig, ...]:
         if len(value) > 8:
             raise ValueError(f"{len(value)} devices are too many; use 8 at most")
+        # QEMU describes one hot-pluggable range, and so one node that may come to be.
+        if sum(device.model.is_node for device in value) > 1:
+            raise ValueError("one device at most can be a NUMA node; make the others coherent")
         return value
 
     @classmethod
@@ -282,7 +350,8 @@ class MachineConfig(_Strict):
                 raise ConfigError(f"shares: no folder {share.host}", hint="name a folder to share")
         if self.kernel.tree is not None and not self.kernel.tree.is_dir():
             raise ConfigError(
-                f"kernel.tree: no folder {self.kernel.tree}", hint="name a kernel source tree"
+                f"kernel.tree: no folder {self.kernel.tree}",
+                hint=f"name a kernel source tree, or one of the series {known()}",
             )
 
 

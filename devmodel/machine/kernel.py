@@ -6,7 +6,7 @@ A built kernel is a folder ``kernels/<hash>`` in the cache::
     build/                             the kbuild output that external modules are built against
     build.log                          make's output
 
-Entries are found by the hash of their inputs: source package, configuration, compiler.
+Entries are found by the hash of their inputs: source package, patches, configuration, compiler.
 """
 
 import os
@@ -15,19 +15,15 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from devmodel.machine import cache, command, host, kconfig, paths
+from devmodel.machine import cache, command, host, kconfig, paths, source
 from devmodel.machine.config import KernelConfig
-from devmodel.machine.errors import BuildFailed, ConfigError, HostNotReady
+from devmodel.machine.errors import ConfigError, HostNotReady
 from devmodel.machine.progress import Reporter
+from devmodel.machine.series import DEFAULT, SERIES
 
-SOURCE_PACKAGE = "linux-source-6.1"
-TARBALL = Path(f"/usr/src/{SOURCE_PACKAGE}.tar.xz")
 FRAGMENTS = paths.GUEST / "kernel"
-# Lines that make prints for a kernel of base.config, and thousands of 10 KiB records in the
-# tarball: for the bars only.
-EXPECTED_LINES = 1850
-EXPECTED_DEBUG_LINES = 1950
-EXPECTED_CHECKPOINTS = 132
+# More lines that make prints for a debug kernel: for the bar only.
+DEBUG_LINES = 100
 
 
 @dataclass(frozen=True)
@@ -51,86 +47,89 @@ def compiler_version() -> str:
     return done.stdout.splitlines()[0]
 
 
-def source_version() -> str:
-    """What tells one source tarball from another: its package's version.
-
-    A tarball that no package owns is told by size and time.
-    """
-    if not TARBALL.is_file():
-        raise HostNotReady(f"no {TARBALL}", hint=f"apt-get install {SOURCE_PACKAGE}")
-    query = ["dpkg-query", "-W", "-f", "${Version}", SOURCE_PACKAGE]
-    try:
-        done = subprocess.run(query, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        stat = TARBALL.stat()
-        return f"{stat.st_size}-{stat.st_mtime_ns}"
-    return done.stdout.strip()
-
-
 def fragments(config: KernelConfig) -> list[Path]:
     """The configuration fragments, in the order in which they are merged."""
     return [FRAGMENTS / "base.config", *([FRAGMENTS / "debug.config"] if config.debug else [])]
+
+
+def patches(config: KernelConfig) -> list[Path]:
+    """The patches that are applied to the source, in order."""
+    return sorted((FRAGMENTS / "patches" / config.series).glob("*.patch")) if config.cdm else []
 
 
 def obtain(config: KernelConfig, reporter: Reporter) -> Kernel:
     """The kernel that `config` asks for, built if it is not in the cache."""
     if config.tree is not None:
         return _own_tree(config.tree, reporter)
+    series = SERIES[config.series]
+    tarball = source.tarball(series, reporter)
+    name = _identity(config, tarball)
     files = fragments(config)
-    version = source_version()
-    name = cache.key(
-        source=version,
-        fragments=[path.read_text() for path in files],
-        compiler=compiler_version(),
-        layout=2,
-    )
+    kinds = "debug " * config.debug + "CDM " * config.cdm
+    what = f"{series.name} {kinds}kernel"
+    lines = series.build_lines + (DEBUG_LINES if config.debug else 0)
 
     def build(target: Path) -> None:
         host.require_disk(target, host.BUILD_DISK, "building the kernel")
-        source = unpack(version, reporter)
+        tree = source.unpack(tarball, reporter)
+        if config.cdm:
+            tree = source.patched(tree, patches(config), reporter)
         log = target / "build.log"
         output = target / "build"
         output.mkdir()
-        merge = [source / "scripts/kconfig/merge_config.sh", "-n", "-O", output, *files]
-        command.run(merge, what="kernel configuration", log=log, cwd=source)
+        merge = [tree / "scripts/kconfig/merge_config.sh", "-n", "-O", output, *files]
+        command.run(merge, what="kernel configuration", log=log, cwd=tree)
         kconfig.check(output / ".config")
-        _make(source, output, log, "debug kernel" if config.debug else "kernel", reporter)
-        _publish(output, target)
+        _make(tree, output, log, what, lines, reporter, "-cdm" * config.cdm)
+        _publish(output, target, cache.folder("kernels", name))
 
     entry = cache.obtain("kernels", name, build, on_wait=reporter.note)
     return _from_entry(entry, name)
 
 
-def unpack(version: str, reporter: Reporter) -> Path:
-    """The source tree, unpacked once into the cache."""
+def find(config: KernelConfig) -> Kernel | None:
+    """The kernel of the series that `config` asks for if it is built; nothing is built."""
+    tarball = source.present(SERIES[config.series])
+    if tarball is None:
+        return None
+    name = _identity(config, tarball)
+    entry = cache.folder("kernels", name)
+    return _from_entry(entry, name) if entry.is_dir() else None
 
-    def build(target: Path) -> None:
-        # The tar program: Python's would take several times as long over 80,000 files.
-        tar = ["tar", "-xf", TARBALL, "-C", target, "--no-same-owner"]
-        tar += ["--checkpoint=1000", "--checkpoint-action=echo"]
-        with reporter.step("unpacking the kernel source", EXPECTED_CHECKPOINTS) as step:
-            command.run(
-                tar,
-                what="kernel source",
-                log=target / "unpack.log",
-                each_line=lambda _: step.advance(),
-            )
 
-    entry = cache.obtain(
-        "sources", cache.key(package=SOURCE_PACKAGE, version=version), build, on_wait=reporter.note
+def _identity(config: KernelConfig, tarball: source.Tarball) -> str:
+    applied = {"patches": [path.read_text() for path in patches(config)]} if config.cdm else {}
+    return cache.key(
+        source=tarball.version,
+        fragments=[path.read_text() for path in fragments(config)],
+        compiler=compiler_version(),
+        layout=2,
+        **applied,
     )
-    folders = [path for path in entry.iterdir() if path.is_dir()]
-    if len(folders) != 1:
-        raise BuildFailed(f"{TARBALL} does not hold one folder", hint=f"remove {entry}")
-    return folders[0]
 
 
-def _make(source: Path, output: Path, log: Path, what: str, reporter: Reporter) -> None:
-    expected = EXPECTED_DEBUG_LINES if "debug" in what else EXPECTED_LINES
+def _make(
+    tree: Path,
+    output: Path,
+    log: Path,
+    what: str,
+    lines: int,
+    reporter: Reporter,
+    version: str = "",
+) -> None:
     jobs = f"-j{len(os.sched_getaffinity(0))}"
-    with reporter.step(f"building the {what}", expected) as step:
+    with reporter.step(f"building the {what}", lines) as step:
         command.run(
-            ["make", "-C", source, f"O={output}", jobs, "bzImage", "modules"],
+            [
+                "make",
+                "-C",
+                tree,
+                f"O={output}",
+                jobs,
+                f"LOCALVERSION={version}",
+                "bzImage",
+                "modules",
+            ],
             what=what,
             log=log,
             # Who built it, where and when is not an input.
@@ -143,8 +142,14 @@ def _make(source: Path, output: Path, log: Path, what: str, reporter: Reporter) 
         )
 
 
-def _publish(output: Path, target: Path) -> None:
-    """Put what is wanted of a kbuild output beside it, and drop what only a rebuild would use."""
+def _publish(output: Path, target: Path, entry: Path) -> None:
+    """Put what is wanted of a kbuild output beside it, and drop what only a rebuild would use.
+
+    `entry` is what `target` will be called.
+    """
+    # Since 6.13 it names its own folder.
+    makefile = output / "Makefile"
+    makefile.write_text(makefile.read_text().replace(str(target), str(entry)))
     shutil.copy2(output / "arch/x86/boot/bzImage", target / "bzImage")
     shutil.copy2(output / ".config", target / "config")
     shutil.copy2(output / "include/config/kernel.release", target / "release")
@@ -153,7 +158,7 @@ def _publish(output: Path, target: Path) -> None:
         keep = path.relative_to(output).parts[0] in ("scripts", "tools")
         if not keep and path.suffix in (".o", ".a", ".cmd") and path.is_file():
             path.unlink()
-    for path in output.glob(".tmp_vmlinux*"):
+    for path in (*output.glob(".tmp_vmlinux*"), *output.glob("vmlinux.unstripped")):
         path.unlink()
     (output / "vmlinux").rename(target / "vmlinux")
     (output / "vmlinux").symlink_to("../vmlinux")
@@ -196,5 +201,5 @@ def _own_tree(tree: Path, reporter: Reporter) -> Kernel:
             [*merge, FRAGMENTS / "base.config"], what="kernel configuration", log=log, cwd=tree
         )
     kconfig.check(output / ".config")
-    _make(tree, output, log, "kernel", reporter)
+    _make(tree, output, log, "kernel", SERIES[DEFAULT].build_lines, reporter)
     return _own_tree(output, reporter)

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from devmodel.agent.process import DeviceShape, Endpoint
+from devmodel.agent.process import DeviceShape, Endpoint, trace_file
 from devmodel.machine import console as consoles
 from devmodel.machine import ending, image, qemu
 from devmodel.machine.accel import Accelerator
 from devmodel.machine.build import Built
 from devmodel.machine.config import DeviceConfig, MachineConfig
 from devmodel.machine.console import Console
-from devmodel.machine.errors import BootTimeout, DevmodelError, LaunchFailed
+from devmodel.machine.errors import BootTimeout, ConfigError, DevmodelError, LaunchFailed
 from devmodel.machine.keys import KeyPair
 from devmodel.machine.progress import Reporter
 from devmodel.machine.rundir import RunDir, VmInfo
@@ -36,6 +36,9 @@ class Options:
     gdb: bool = False
     echo: Callable[[str], None] | None = None
     """gets every line of the console"""
+    trace: Path | None = None
+    """folder for the devices' traces; they are kept where the configuration says `trace: true`,
+    in the VM's folder, too"""
     detached: bool = False
     """the VM is one that commands find without naming it"""
 
@@ -102,6 +105,7 @@ def launch(
         ),
         folder.path,
         files=(initrd,),
+        trace=_trace(config, options, folder.path),
         run=not options.gdb,
     )
     _announce(folder.name, config, accelerator, built, reporter, options)
@@ -230,5 +234,24 @@ def _shape(device: DeviceConfig) -> DeviceShape:
         hbm_offset=device.hbm_offset,
         region_size=device.region_size,
         page_shift=device.page_shift,
+        node=device.numa_node,
         programs=tuple(str(path) for path in device.programs),
+        faults=device.faults,
     )
+
+
+def _trace(config: MachineConfig, options: Options, folder: Path) -> Path | None:
+    """The folder that the devices' traces go to; None for no traces."""
+    if options.trace is None:
+        return folder if config.trace else None
+    try:
+        options.trace.mkdir(parents=True, exist_ok=True)
+        for old in options.trace.glob("device*.trace"):
+            old.unlink()
+        for number in range(len(config.devices)):
+            (options.trace / trace_file(number)).touch()
+    except OSError as error:
+        raise ConfigError(
+            f"--trace {options.trace}: {error.strerror}", hint="name a folder for the traces"
+        ) from error
+    return options.trace

@@ -157,6 +157,11 @@ class Machine:
         return self._up.folder.path
 
     @property
+    def trace(self) -> Path | None:
+        """Folder of the devices' traces (`devmodel check` reads it); None if there are none."""
+        return self._up.supervisor.trace
+
+    @property
     def name(self) -> str:
         """The VM's name, unique among those that run."""
         return self._up.folder.name

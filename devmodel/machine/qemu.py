@@ -46,6 +46,13 @@ APPEND = (
     "mitigations=off",
 )
 
+# Where HBM becomes a NUMA node: room to plug it in, and only for pages that can leave again.
+HOTPLUG = ",slots=1,maxmem={}M"
+NODE_APPEND = ("memhp_default_state=online_movable",)
+# Distance (SLIT), latency in ns and bandwidth (HMAT) from the CPUs: their own memory; the HBM.
+LOCAL = (10, 100, "40G")
+FAR = (40, 400, "10G")
+
 
 @dataclass(frozen=True)
 class Descriptors:
@@ -69,14 +76,18 @@ class Boot:
 
 
 def _common(config: MachineConfig, accelerator: Accelerator, boot: Boot) -> list[str]:
-    machine = f"q35,accel={accelerator.name},max-ram-below-4g={LOW_LIMIT},memory-backend=ram"
+    machine = f"q35,accel={accelerator.name},max-ram-below-4g={LOW_LIMIT}"
+    nodes = [device.numa_node for device in config.devices if device.numa_node]
+    machine += ",hmat=on" if nodes else ",memory-backend=ram"
     # No boot ROM for the network card, no floppy, no DVD, no VGA: less to look at while booting.
     line = [PROGRAM, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
     line += ["-machine", f"{machine},smbus=off,vmport=off,pit=on,hpet=off"]
     line += ["-cpu", accelerator.cpu, "-smp", str(config.cpus)]
-    line += ["-m", f"{config.memory >> 20}M"]
+    line += ["-m", f"{config.memory >> 20}M{HOTPLUG.format(2 * config.memory >> 20) * bool(nodes)}"]
+    for node in nodes:
+        line += numa(node, config.cpus)
     line += ["-kernel", str(boot.kernel), "-initrd", str(boot.initrd)]
-    words = list(APPEND)
+    words = [*APPEND, *(NODE_APPEND if nodes else ())]
     if accelerator.name == "tcg" and (rate := tsc.khz()) is not None:
         words.append(f"tsc_early_khz={rate}")
     line += ["-append", " ".join([*words, config.append, *boot.append]).strip()]
@@ -89,6 +100,27 @@ def _common(config: MachineConfig, accelerator: Accelerator, boot: Boot) -> list
         line += ["-device", f"virtio-9p-pci,fsdev=fs{number},mount_tag={share_tag(number)}"]
     if boot.gdb:
         line += ["-gdb", f"tcp:127.0.0.1:{GDB_PORT}"]
+    return line
+
+
+def numa(node: int, cpus: int) -> list[str]:
+    """All RAM and all CPUs on node 0, and a node with neither for a device's HBM.
+
+    The kernel takes the nodes for possible that SRAT names; QEMU gives the last one the range
+    where memory may be plugged in. HMAT has to describe every pair, or all falls into one tier.
+    """
+    line = ["-numa", f"node,nodeid=0,memdev=ram,cpus=0-{cpus - 1},initiator=0"]
+    for empty in range(1, node + 1):
+        line += ["-numa", f"node,nodeid={empty},initiator=0"]
+    for target in range(node + 1):
+        latency, bandwidth = (LOCAL if target == 0 else FAR)[1:]
+        pair = f"hmat-lb,initiator=0,target={target},hierarchy=memory"
+        line += ["-numa", f"{pair},data-type=access-latency,latency={latency}"]
+        line += ["-numa", f"{pair},data-type=access-bandwidth,bandwidth={bandwidth}"]
+    for source in range(node + 1):
+        for target in range(node + 1):
+            distance = (LOCAL if source == target else FAR)[0]
+            line += ["-numa", f"dist,src={source},dst={target},val={distance}"]
     return line
 
 

@@ -56,6 +56,8 @@ class Plan:
     folder: Path
     files: tuple[int, ...] = ()
     """descriptors of files that the command names as /proc/self/fd/N"""
+    trace: Path | None = None
+    """folder for the devices' traces"""
     run: bool = True
     """False leaves the guest's processors stopped, for a debugger"""
 
@@ -81,6 +83,11 @@ class Supervisor:
         self._thread.start()
 
     # --- for other threads
+
+    @property
+    def trace(self) -> Path | None:
+        """Folder of the devices' traces, if they are kept."""
+        return self._plan.trace
 
     def call(self, work: Coroutine[Any, Any, T], timeout: float) -> T:
         """Run `work` on the supervisor's loop and wait for it. TimeoutError after `timeout` s."""
@@ -145,6 +152,7 @@ class Supervisor:
                     layout,
                     plan.folder / f"agent{number}.log",
                     generation=1,
+                    trace=plan.trace,
                 )
                 self.agents.append(agent)
                 self._tasks.append(self._loop.create_task(self._watch_agent(number, agent)))

@@ -14,7 +14,7 @@ MISTAKES = {
     "unknown key, far off": (
         "colour: red",
         "colour: unknown key; known here: name, memory, cpus, accel, append, boot_timeout, "
-        "kernel, devices, shares",
+        "trace, kernel, devices, shares",
     ),
     "unknown key below": (
         "devices: [{modell: private}]",
@@ -62,7 +62,8 @@ MISTAKES = {
     ),
     "unknown model": (
         "devices: [{model: privat}]",
-        "devices[0].model: 'privat' is not known; use 'mirror', 'private' or 'coherent'",
+        "devices[0].model: 'privat' is not known; "
+        "use 'mirror', 'private', 'coherent', 'numa' or 'cdm'",
     ),
     "HBM of a mirror": (
         "devices: [{model: mirror, hbm: 1M}]",
@@ -80,6 +81,26 @@ MISTAKES = {
         "devices: [{model: coherent, hbm: 64M}]",
         "devices[0]: hbm: 64M does not fit coherent; use a multiple of 128M",
     ),
+    "odd node's HBM": (
+        "devices: [{model: numa, hbm: 64M}]",
+        "devices[0]: hbm: 64M does not fit numa; use a multiple of 128M",
+    ),
+    "node of a private device": (
+        "devices: [{model: private, node: 1}]",
+        "devices[0]: node: the memory of a private device is no NUMA node",
+    ),
+    "node of the CPUs": (
+        "devices: [{model: cdm, node: 0}]",
+        "devices[0]: node: 0 is not possible; use 1 to 15",
+    ),
+    "two nodes": (
+        "devices: [{model: numa}, {model: cdm, node: 2}]",
+        "devices: one device at most can be a NUMA node; make the others coherent",
+    ),
+    "own tree and patch": (
+        "kernel: {tree: linux, cdm: true}",
+        "kernel: tree and cdm exclude each other; apply guest/kernel/patches yourself",
+    ),
     "page size": (
         "devices: [{page_shift: 4096}]",
         "devices[0].page_shift: 4096 is no page size; write 12 (4 KiB) to 16 (64 KiB)",
@@ -95,6 +116,23 @@ MISTAKES = {
     "too many devices": (
         f"devices: [{', '.join(['{model: mirror}'] * 9)}]",
         "devices: 9 devices are too many; use 8 at most",
+    ),
+    "unknown fault": (
+        "devices: [{faults: {lost_invalidates: 1}}]",
+        "devices[0].faults: lost_invalidates is no fault; did you mean lost_invalidate?",
+    ),
+    "unknown fault, far off": (
+        "devices: [{faults: {fire: 1}}]",
+        "devices[0].faults: fire is no fault; known are lost_invalidate, late_invalidate, "
+        "lost_dirty, stuck_address_line",
+    ),
+    "fault that cannot be": (
+        "devices: [{faults: {stuck_address_line: 3}}]",
+        "devices[0].faults: stuck_address_line is 3: must be 12 to 51, or 0",
+    ),
+    "fault without a number": (
+        "devices: [{faults: {lost_dirty: often}}]",
+        "devices[0].faults.lost_dirty: 'often' is no whole number; write one like 2",
     ),
     "no name": (
         "name: Mein Rechner",
@@ -112,6 +150,18 @@ MISTAKES = {
     "tree and debug": (
         "kernel: {tree: /x, debug: true}",
         "kernel: tree and debug exclude each other; configure your tree for debugging",
+    ),
+    "tree and series": (
+        'kernel: {tree: /x, series: "7.2"}',
+        "kernel: tree and series exclude each other; remove one",
+    ),
+    "a series that is not known": (
+        'kernel: {series: "6.12"}',
+        "kernel.series: '6.12' is not known; use one of 6.1, 7.2, or tree: PATH",
+    ),
+    "a series without quotes": (
+        "kernel: {series: 7.2}",
+        "kernel.series: 7.2 is no text; put it in quotes",
     ),
     "path": ("kernel: {tree: 5}", "kernel.tree: 5 is no path; write one in quotes"),
     "share without guest": ("shares: [{host: /tmp}]", "shares[0].guest: missing; add it"),
@@ -209,6 +259,8 @@ def test_files_that_are_not_there_are_named(tmp_path: Path) -> None:
         ("coherent", "256M", 512 << 20, 128 << 20),
         ("coherent", "896M", 1 << 30, 128 << 20),
         ("coherent", "1G", 2 << 30, 128 << 20),
+        ("numa", "128M", 256 << 20, 128 << 20),
+        ("cdm", "256M", 512 << 20, 128 << 20),
     ],
 )
 def test_bar_2_holds_what_the_model_shows(
@@ -218,3 +270,13 @@ def test_bar_2_holds_what_the_model_shows(
     path = write(tmp_path, f"devices: [{{model: {model}{size}}}]")
     device = MachineConfig.load(path).devices[0]
     assert (device.region_size, device.hbm_offset) == (region, offset)
+
+
+def test_tracing_and_faults_are_off_unless_asked_for(tmp_path: Path) -> None:
+    config = MachineConfig.load(write(tmp_path, "devices: [{model: private}]"))
+    assert not config.trace
+    assert config.devices[0].faults == {}
+    text = "trace: true\ndevices: [{faults: {lost_dirty: 3}}]"
+    config = MachineConfig.load(write(tmp_path, text))
+    assert config.trace
+    assert config.devices[0].faults == {"lost_dirty": 3}

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from devmodel.machine import command, kconfig, kernel
+from devmodel.machine import cache, command, kconfig, kernel, source
 from devmodel.machine.config import KernelConfig
 from devmodel.machine.errors import BuildFailed, ConfigError, HostNotReady
 from devmodel.machine.progress import Reporter
+from devmodel.machine.series import SERIES
 
 QUIET = Reporter(quiet=True)
 
@@ -79,12 +80,6 @@ def test_a_debug_kernel_is_another_kernel() -> None:
     assert [path.name for path in debug] == ["base.config", "debug.config"]
 
 
-def test_no_source_package_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(kernel, "TARBALL", tmp_path / "linux-source-6.1.tar.xz")
-    with pytest.raises(HostNotReady, match=r"apt-get install linux-source-6\.1"):
-        kernel.source_version()
-
-
 def test_no_compiler_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(HostNotReady, match="apt-get install gcc"):
@@ -111,3 +106,38 @@ def test_the_makeflags_of_others_do_not_reach_a_build(
     command.run(["env"], what="env", log=log)
     assert "MAKEFLAGS" not in log.read_text()
     assert "KBUILD_OUTPUT" not in log.read_text()
+
+
+def test_a_kernel_that_is_not_built_is_not_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DEVMODEL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(source, "INSTALLED", tmp_path)
+    config = KernelConfig(series="7.2")
+    assert kernel.find(config) is None
+    (tmp_path / "linux-source-7.2.tar.xz").write_text("a tarball")
+    assert kernel.find(config) is None
+    tarball = source.present(SERIES["7.2"])
+    assert tarball is not None
+    entry = cache.folder("kernels", kernel._identity(config, tarball))
+    entry.mkdir(parents=True)
+    (entry / "release").write_text("7.2.0-mine\n")
+    found = kernel.find(config)
+    assert found is not None
+    assert found.release == "7.2.0-mine"
+    assert kernel.find(KernelConfig(series="7.2", debug=True)) is None
+
+
+def test_every_series_has_the_patch_for_cdm() -> None:
+    for series in SERIES:
+        (patch,) = kernel.patches(KernelConfig(series=series, cdm=True))
+        assert patch.parent.name == series
+        assert kernel.patches(KernelConfig(series=series)) == []
+
+
+def test_the_patch_is_one_that_can_be_read() -> None:
+    for series in SERIES:
+        (patch,) = kernel.patches(KernelConfig(series=series, cdm=True))
+        lines = patch.read_text().splitlines()
+        assert lines[0].startswith("Subject: [PATCH] ")
+        assert len(lines) < 400

@@ -115,6 +115,30 @@ def test_the_line_to_paste_names_no_descriptor() -> None:
     assert "memory-backend-memfd,id=bar0,size=536870912,share=on" in text
 
 
+def test_a_node_gets_room_and_a_place_in_the_firmwares_tables(tmp_path: Path) -> None:
+    data = {"memory": "1G", "cpus": 4, "devices": [{"model": "numa", "node": 2}]}
+    line = qemu.live(MachineConfig.parse(data, tmp_path / "x.yaml"), TCG, BOOT, FDS)
+    options = pairs(line)
+    machine = line[line.index("-machine") + 1]
+    assert "hmat=on" in machine
+    # QEMU takes one of the two.
+    assert "memory-backend" not in machine
+    assert ("-m", "1024M,slots=1,maxmem=2048M") in options
+    assert ("-numa", "node,nodeid=0,memdev=ram,cpus=0-3,initiator=0") in options
+    nodes = [value for option, value in options if option == "-numa" and "nodeid=" in value]
+    assert [value.split(",")[1] for value in nodes] == ["nodeid=0", "nodeid=1", "nodeid=2"]
+    # Each pair of an initiator and a target, and each pair of nodes.
+    assert sum("hmat-lb" in value for _, value in options) == 3 * 2
+    assert sum("dist," in value for _, value in options) == 9
+    assert "memhp_default_state=online_movable" in line[line.index("-append") + 1]
+
+
+def test_other_models_get_no_nodes() -> None:
+    line = qemu.live(MachineConfig.load("hmm-coherent"), TCG, BOOT, FDS)
+    assert "-numa" not in line
+    assert ("-m", "1024M") in pairs(line)
+
+
 def test_a_debugger_gets_a_port() -> None:
     boot = Boot(Path("/k"), Path("/i"), gdb=True)
     assert ("-gdb", "tcp:127.0.0.1:1234") in pairs(qemu.standalone(MachineConfig(), TCG, boot))
