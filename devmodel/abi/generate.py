@@ -3,7 +3,7 @@
 from enum import IntEnum, IntFlag
 from pathlib import Path
 
-from devmodel.abi import ioctl, layout, pagetable, registers, rings
+from devmodel.abi import ioctl, layout, pagetable, registers, rings, trace
 from devmodel.abi.record import Field, Record
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,7 +65,7 @@ def _header(guard: str, license_line: str, body: list[str]) -> str:
 def driver_header() -> str:
     """guest/driver/devmodel_abi.h: what the driver and the device share."""
     body = ["", '#include "../uapi/devmodel.h"', ""]
-    for module in (registers, rings, pagetable):
+    for module in (registers, rings, pagetable, trace):
         body += [
             _c_define(name, value)
             for name, value in layout.constants(module)
@@ -130,6 +130,7 @@ def reference() -> str:
         ("Registers", registers),
         ("Rings", rings),
         ("Page table", pagetable),
+        ("Trace", trace),
         ("Requests of programs", ioctl),
     ):
         lines += ["", f"## {title}", (module.__doc__ or "").strip(), ""]

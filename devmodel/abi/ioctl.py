@@ -7,7 +7,7 @@ from devmodel.abi.record import Record, doc, text32, u32, u64, u64x2, u64x8
 
 
 class Target(IntEnum):
-    """Where DEVMODEL_IOC_MIGRATE moves pages."""
+    """Where DEVMODEL_IOC_MIGRATE moves pages: to this device's HBM, or out of it."""
 
     SYSTEM = 0
     DEVICE = 1
@@ -21,7 +21,7 @@ class Policy(IntEnum):
 
 
 class PageOutcome(IntEnum):
-    """Per page of DEVMODEL_IOC_MIGRATE: what became of it."""
+    """Per page of DEVMODEL_IOC_MIGRATE: what became of it (docs/driver.md, Migration)."""
 
     MOVED = 0
     ALREADY_THERE = 1
@@ -39,6 +39,7 @@ class PageState(IntFlag):
     HUGE = 4
     ACCESSED = 8
     DIRTY = 16
+    ATOMIC = 32
 
 
 class Place(IntEnum):
@@ -88,7 +89,7 @@ class Wait(Record):
     C_NAME = "devmodel_wait"
 
     handle: u64 = doc("from DEVMODEL_IOC_LAUNCH")
-    timeout_ms: u32 = doc("how long to wait at most")
+    timeout_ms: u32 = doc("how long to wait at most; after EINTR, what is left of it")
     status: u32 = doc("out: Status")
     result: u64x2 = doc("out: what the program returned")
     fault_address: u64 = doc("out: with Status.FAULT, the address")
@@ -145,11 +146,16 @@ class Stats(Record):
     device_faults_failed: u64 = doc("fault records that ended in CANCEL")
     cpu_faults: u64 = doc("CPU touches that brought pages back (migrate_to_ram)")
     pages_to_device: u64 = doc("pages migrated into HBM")
-    pages_to_system: u64 = doc("pages migrated out of HBM")
+    pages_to_system: u64 = doc("pages migrated out of HBM to system memory")
+    pages_evicted: u64 = doc("of pages_to_system: moved out to make room for others")
+    pages_from_peer: u64 = doc("of pages_to_device: from another device's HBM, not by way of RAM")
+    pages_to_peer: u64 = doc("pages that another device took out of this one's HBM")
     pages_zeroed: u64 = doc("of pages_to_device: empty pages, filled and not copied")
     pages_failed: u64 = doc("pages that a migration left where they were")
     bytes_to_device: u64 = doc("over the link into the device: copies and remote loads")
     bytes_to_system: u64 = doc("over the link out of the device: copies and remote stores")
+    remote_bytes_read: u64 = doc("of bytes_to_device: what programs loaded in place")
+    remote_bytes_written: u64 = doc("of bytes_to_system: what programs stored in place")
     notifications: u64 = doc("kernel notifier events delivered to mirrors")
     invalidates: u64 = doc("invalidates sent, each acknowledged")
     pages_dirtied: u64 = doc("device PTEs whose DIRTY reached the struct page")

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from enum import IntEnum, IntFlag
 
-from devmodel.abi import ioctl, pagetable, registers, rings
+from devmodel.abi import ioctl, pagetable, registers, rings, trace
 from devmodel.abi.record import Record
 
 DEVICE_RECORDS: tuple[type[Record], ...] = (
@@ -18,6 +18,8 @@ DEVICE_RECORDS: tuple[type[Record], ...] = (
     rings.ComputeCommand,
     rings.Completion,
     rings.FaultRecord,
+    trace.TraceRecord,
+    trace.TraceStart,
 )
 DEVICE_ENUMS: tuple[tuple[str, type[IntEnum] | type[IntFlag]], ...] = (
     ("VECTOR", registers.Vector),
@@ -27,6 +29,7 @@ DEVICE_ENUMS: tuple[tuple[str, type[IntEnum] | type[IntFlag]], ...] = (
     ("COPY", rings.CopyOp),
     ("ENGINE", rings.Engine),
     ("APERTURE", pagetable.Aperture),
+    ("TRACE", trace.TraceKind),
 )
 # Enumerations that programs see too: they go into the uapi header, which the driver includes.
 SHARED_ENUMS: tuple[tuple[str, type[IntEnum] | type[IntFlag]], ...] = (
@@ -57,7 +60,7 @@ def describe() -> str:
         lines += [f" {f.name} {f.ctype} {f.count} {f.offset}" for f in record.FIELDS]
     for prefix, enum in DEVICE_ENUMS + SHARED_ENUMS:
         lines += [f"{prefix} {member.name} {member.value}" for member in enum]
-    for module in (registers, rings, pagetable, ioctl):
+    for module in (registers, rings, pagetable, trace, ioctl):
         lines += [f"{name} {value}" for name, value in constants(module) if name != "ABI_MINOR"]
     lines += [f"ioctl {r.name} {r.number} {r.direction} {r.record.C_NAME}" for r in ioctl.IOCTLS]
     return "\n".join(lines)

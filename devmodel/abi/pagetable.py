@@ -4,8 +4,8 @@ The top byte of an entry belongs to the device (ACCESSED, DIRTY: one-byte stores
 seven to the driver (docs/adr/0002-device-owned-pte-byte.md). The driver takes a translation away
 by clearing VALID, then waits for the invalidate, then reads DIRTY, then clears the entry.
 
-ATOMIC is the driver's note that nobody but this device can reach the page (device-exclusive
-access); the device does not look at it yet.
+ATOMIC says that nobody but this device can reach the page, so that what the device reads,
+changes and writes back is one step to everybody. Access.ATOMIC needs VALID, WRITE and ATOMIC.
 
 A bus address is what entries and copy lists hold: the byte offset within an aperture in
 bits 0-51 and the aperture in bits 52-54. Offsets of the SYSTEM aperture are guest-physical;
@@ -29,6 +29,8 @@ PTE_ACCESSED = 1 << 56
 PTE_DIRTY = 1 << 57
 PTE_DEVICE_BYTE = 7
 PEERS = 6
+# What one AGE command may cover: the reach of one lowest table.
+AGE_PAGES = 1 << LEVEL_BITS
 BUS_OFFSET = (1 << 52) - 1
 
 

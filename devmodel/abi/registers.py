@@ -65,6 +65,7 @@ class Feature(IntFlag):
     HBM_IN_BAR = 2
     HUGE_LEAVES = 4
     EVENT_SUPPRESSION = 8
+    TRACE = 16
 
 
 class DeviceRegs(Record):
@@ -98,7 +99,9 @@ class DeviceRegs(Record):
     fault_offset: u32 = doc("of the fault ring, the fault buffer")
     fault_entries: u32 = doc("a power of two")
     number: u32 = doc("of this device in its machine: its HBM is aperture PEER0 + number of others")
-    reserved: u32 = doc("0")
+    trace_offset: u32 = doc("of the trace ring, 0 without Feature.TRACE")
+    trace_entries: u32 = doc("a power of two, 0 without Feature.TRACE")
+    node: u32 = doc("NUMA node that the HBM becomes in the models numa and cdm, else 0")
 
 
 class DriverRegs(Record):

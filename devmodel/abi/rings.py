@@ -40,6 +40,7 @@ class ControlOp(IntEnum):
     REPLAY = 4
     CANCEL = 5
     STOP = 6
+    AGE = 7
 
 
 class CopyOp(IntEnum):
@@ -61,6 +62,7 @@ class Access(IntEnum):
 
     READ = 0
     WRITE = 1
+    ATOMIC = 2
 
 
 class Status(IntEnum):
@@ -84,6 +86,8 @@ class ControlCommand(Record):
     REPLAY: every suspended access whose fault record has seq <= `seq` is tried again.
     CANCEL: the program suspended on fault record `seq` ends with Status.FAULT.
     STOP: the program `cookie` ends with Status.KILLED.
+    AGE: ctx, va, length: ACCESSED is cleared in the entries of the range, which is AGE_PAGES
+    pages at most, and set again by the next access.
     """
 
     C_NAME = "devmodel_control_command"

@@ -31,7 +31,10 @@
 #define DEVMODEL_PTE_DIRTY	0x200000000000000ULL
 #define DEVMODEL_PTE_DEVICE_BYTE	7
 #define DEVMODEL_PEERS	6
+#define DEVMODEL_AGE_PAGES	0x200
 #define DEVMODEL_BUS_OFFSET	0xfffffffffffffULL
+#define DEVMODEL_TRACE_MAGIC	0x3145434152544d44ULL
+#define DEVMODEL_TRACE_NONE	0xffffffffffffffffULL
 
 /* MSI-X vectors, device to driver. */
 enum devmodel_vector {
@@ -52,6 +55,7 @@ enum devmodel_feature {
 	DEVMODEL_FEATURE_HBM_IN_BAR = 2,
 	DEVMODEL_FEATURE_HUGE_LEAVES = 4,
 	DEVMODEL_FEATURE_EVENT_SUPPRESSION = 8,
+	DEVMODEL_FEATURE_TRACE = 16,
 };
 
 /* Commands of the control ring; served before everything else, done when consumed. */
@@ -63,6 +67,7 @@ enum devmodel_control {
 	DEVMODEL_CONTROL_REPLAY = 4,
 	DEVMODEL_CONTROL_CANCEL = 5,
 	DEVMODEL_CONTROL_STOP = 6,
+	DEVMODEL_CONTROL_AGE = 7,
 };
 
 /* Commands of the copy ring. */
@@ -82,6 +87,25 @@ enum devmodel_aperture {
 	DEVMODEL_APERTURE_SYSTEM = 0,
 	DEVMODEL_APERTURE_HBM = 1,
 	DEVMODEL_APERTURE_PEER0 = 2,
+};
+
+/* Kinds of trace records: the driver's, and from 32 on the device's. */
+enum devmodel_trace {
+	DEVMODEL_TRACE_REGISTER = 1,
+	DEVMODEL_TRACE_RELEASE = 2,
+	DEVMODEL_TRACE_MAP = 3,
+	DEVMODEL_TRACE_DIRTY = 4,
+	DEVMODEL_TRACE_UPDATE = 5,
+	DEVMODEL_TRACE_FRAME_ALLOC = 6,
+	DEVMODEL_TRACE_FRAME_FREE = 7,
+	DEVMODEL_TRACE_MODEL = 8,
+	DEVMODEL_TRACE_START = 32,
+	DEVMODEL_TRACE_RESET = 33,
+	DEVMODEL_TRACE_CONTROL = 34,
+	DEVMODEL_TRACE_ACCESS = 35,
+	DEVMODEL_TRACE_COPY = 36,
+	DEVMODEL_TRACE_HOLE = 37,
+	DEVMODEL_TRACE_END = 38,
 };
 
 /*
@@ -140,8 +164,12 @@ struct devmodel_device_regs {
 	__u32 fault_entries;
 	/* of this device in its machine: its HBM is aperture PEER0 + number of others */
 	__u32 number;
-	/* 0 */
-	__u32 reserved;
+	/* of the trace ring, 0 without Feature.TRACE */
+	__u32 trace_offset;
+	/* a power of two, 0 without Feature.TRACE */
+	__u32 trace_entries;
+	/* NUMA node that the HBM becomes in the models numa and cdm, else 0 */
+	__u32 node;
 };
 
 /*
@@ -212,6 +240,8 @@ struct devmodel_ring_header {
  * REPLAY: every suspended access whose fault record has seq <= `seq` is tried again.
  * CANCEL: the program suspended on fault record `seq` ends with Status.FAULT.
  * STOP: the program `cookie` ends with Status.KILLED.
+ * AGE: ctx, va, length: ACCESSED is cleared in the entries of the range, which is AGE_PAGES
+ * pages at most, and set again by the next access.
  */
 struct devmodel_control_command {
 	/* ControlOp */
@@ -332,7 +362,70 @@ struct devmodel_fault_record {
 	__u64 reserved2[3];
 };
 
-DEVMODEL_SIZE(devmodel_device_regs, 144);
+/*
+ * What happened. Fields that a kind does not name are 0.
+ *
+ * REGISTER: ctx; other: the address space, the same number for its mirrors on other devices.
+ * RELEASE: ctx, which the device uses no longer.
+ * MAP: ctx, va, npages, bus, rights (of PTE_*): written before the entries are.
+ * DIRTY: ctx, va, npages: collected by the UPDATE that follows.
+ * UPDATE: ctx, va, npages, rights that stay; control, or TRACE_NONE if no invalidate was needed.
+ * Written when the invalidate is acknowledged and the dirty state collected.
+ * FRAME_ALLOC, FRAME_FREE: bus, npages, of the device's own HBM.
+ * MODEL: other: the Model that the driver chose. Of NUMA and CDM the kernel gives the frames out.
+ * RESET: other: the epoch.
+ * CONTROL: control, ctx, va, npages, rights: ControlOp, other: Status. Before it is acknowledged.
+ * ACCESS: ctx, va, npages, rights that it needs beyond VALID, bus: where it really went, control,
+ * other: how many of the pages were walked for; the TLB had the rest.
+ * COPY: bus: to, other: from, or TRACE_NONE for a fill; npages: of all pages that were touched.
+ * HOLE: records of the driver's are missing here. END: the device ended as it should.
+ */
+struct devmodel_trace_record {
+	/* TraceKind */
+	__u32 kind;
+	/* context (PASID) */
+	__u32 ctx;
+	/* driver: rises with every record of the module, over all devices */
+	__u64 seq;
+	/* first page, a device virtual address */
+	__u64 va;
+	/* bus address of the first page */
+	__u64 bus;
+	/* pages, neighbours in every address space that is named */
+	__u64 npages;
+	/* PTE_* bits, or what the kind says */
+	__u64 rights;
+	/* control commands acknowledged (CONTROL: before this one) */
+	__u64 control;
+	/* what the kind says */
+	__u64 other;
+};
+
+/*
+ * Begins a trace: which device this is.
+ */
+struct devmodel_trace_start {
+	/* TraceKind.START */
+	__u32 kind;
+	/* of the device in its machine */
+	__u32 number;
+	/* `DMTRACE1` in ASCII */
+	__u64 magic;
+	/* of every layout */
+	__u64 layout_hash;
+	/* bytes of HBM */
+	__u64 hbm_size;
+	/* which start of the device this is */
+	__u64 generation;
+	/* log2 of the page size */
+	__u32 page_shift;
+	/* Model that the machine was configured for */
+	__u32 model;
+	/* 0 */
+	__u64 reserved[2];
+};
+
+DEVMODEL_SIZE(devmodel_device_regs, 152);
 DEVMODEL_AT(devmodel_device_regs, magic, 0);
 DEVMODEL_AT(devmodel_device_regs, abi_major, 8);
 DEVMODEL_AT(devmodel_device_regs, abi_minor, 12);
@@ -359,7 +452,9 @@ DEVMODEL_AT(devmodel_device_regs, completion_entries, 124);
 DEVMODEL_AT(devmodel_device_regs, fault_offset, 128);
 DEVMODEL_AT(devmodel_device_regs, fault_entries, 132);
 DEVMODEL_AT(devmodel_device_regs, number, 136);
-DEVMODEL_AT(devmodel_device_regs, reserved, 140);
+DEVMODEL_AT(devmodel_device_regs, trace_offset, 140);
+DEVMODEL_AT(devmodel_device_regs, trace_entries, 144);
+DEVMODEL_AT(devmodel_device_regs, node, 148);
 DEVMODEL_SIZE(devmodel_driver_regs, 8);
 DEVMODEL_AT(devmodel_driver_regs, epoch, 0);
 DEVMODEL_SIZE(devmodel_counters, 128);
@@ -434,5 +529,25 @@ DEVMODEL_AT(devmodel_fault_record, access, 28);
 DEVMODEL_AT(devmodel_fault_record, npages, 32);
 DEVMODEL_AT(devmodel_fault_record, reserved, 36);
 DEVMODEL_AT(devmodel_fault_record, reserved2, 40);
+DEVMODEL_SIZE(devmodel_trace_record, 64);
+DEVMODEL_AT(devmodel_trace_record, kind, 0);
+DEVMODEL_AT(devmodel_trace_record, ctx, 4);
+DEVMODEL_AT(devmodel_trace_record, seq, 8);
+DEVMODEL_AT(devmodel_trace_record, va, 16);
+DEVMODEL_AT(devmodel_trace_record, bus, 24);
+DEVMODEL_AT(devmodel_trace_record, npages, 32);
+DEVMODEL_AT(devmodel_trace_record, rights, 40);
+DEVMODEL_AT(devmodel_trace_record, control, 48);
+DEVMODEL_AT(devmodel_trace_record, other, 56);
+DEVMODEL_SIZE(devmodel_trace_start, 64);
+DEVMODEL_AT(devmodel_trace_start, kind, 0);
+DEVMODEL_AT(devmodel_trace_start, number, 4);
+DEVMODEL_AT(devmodel_trace_start, magic, 8);
+DEVMODEL_AT(devmodel_trace_start, layout_hash, 16);
+DEVMODEL_AT(devmodel_trace_start, hbm_size, 24);
+DEVMODEL_AT(devmodel_trace_start, generation, 32);
+DEVMODEL_AT(devmodel_trace_start, page_shift, 40);
+DEVMODEL_AT(devmodel_trace_start, model, 44);
+DEVMODEL_AT(devmodel_trace_start, reserved, 48);
 
 #endif /* _DEVMODEL_ABI_H */

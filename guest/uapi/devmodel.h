@@ -8,7 +8,7 @@
 
 #define DEVMODEL_ABI_MAJOR	1
 #define DEVMODEL_ABI_MINOR	0
-#define DEVMODEL_LAYOUT_HASH	0xe439b062b71cb17eULL
+#define DEVMODEL_LAYOUT_HASH	0x4f02400872f60f62ULL
 #define DEVMODEL_PLACE_SHIFT	8
 
 /* Memory models: how the device's HBM takes part in the kernel's memory management. */
@@ -38,9 +38,10 @@ enum devmodel_status {
 enum devmodel_access {
 	DEVMODEL_ACCESS_READ = 0,
 	DEVMODEL_ACCESS_WRITE = 1,
+	DEVMODEL_ACCESS_ATOMIC = 2,
 };
 
-/* Where DEVMODEL_IOC_MIGRATE moves pages. */
+/* Where DEVMODEL_IOC_MIGRATE moves pages: to this device's HBM, or out of it. */
 enum devmodel_target {
 	DEVMODEL_TARGET_SYSTEM = 0,
 	DEVMODEL_TARGET_DEVICE = 1,
@@ -52,7 +53,7 @@ enum devmodel_policy {
 	DEVMODEL_POLICY_ON_TOUCH = 1,
 };
 
-/* Per page of DEVMODEL_IOC_MIGRATE: what became of it. */
+/* Per page of DEVMODEL_IOC_MIGRATE: what became of it (docs/driver.md, Migration). */
 enum devmodel_outcome {
 	DEVMODEL_OUTCOME_MOVED = 0,
 	DEVMODEL_OUTCOME_ALREADY_THERE = 1,
@@ -69,6 +70,7 @@ enum devmodel_page {
 	DEVMODEL_PAGE_HUGE = 4,
 	DEVMODEL_PAGE_ACCESSED = 8,
 	DEVMODEL_PAGE_DIRTY = 16,
+	DEVMODEL_PAGE_ATOMIC = 32,
 };
 
 /* Where a snapshot found a page (PageState bits 8-11). */
@@ -126,7 +128,7 @@ struct devmodel_launch {
 struct devmodel_wait {
 	/* from DEVMODEL_IOC_LAUNCH */
 	__u64 handle;
-	/* how long to wait at most */
+	/* how long to wait at most; after EINTR, what is left of it */
 	__u32 timeout_ms;
 	/* out: Status */
 	__u32 status;
@@ -208,8 +210,14 @@ struct devmodel_stats {
 	__u64 cpu_faults;
 	/* pages migrated into HBM */
 	__u64 pages_to_device;
-	/* pages migrated out of HBM */
+	/* pages migrated out of HBM to system memory */
 	__u64 pages_to_system;
+	/* of pages_to_system: moved out to make room for others */
+	__u64 pages_evicted;
+	/* of pages_to_device: from another device's HBM, not by way of RAM */
+	__u64 pages_from_peer;
+	/* pages that another device took out of this one's HBM */
+	__u64 pages_to_peer;
 	/* of pages_to_device: empty pages, filled and not copied */
 	__u64 pages_zeroed;
 	/* pages that a migration left where they were */
@@ -218,6 +226,10 @@ struct devmodel_stats {
 	__u64 bytes_to_device;
 	/* over the link out of the device: copies and remote stores */
 	__u64 bytes_to_system;
+	/* of bytes_to_device: what programs loaded in place */
+	__u64 remote_bytes_read;
+	/* of bytes_to_system: what programs stored in place */
+	__u64 remote_bytes_written;
 	/* kernel notifier events delivered to mirrors */
 	__u64 notifications;
 	/* invalidates sent, each acknowledged */
@@ -312,30 +324,35 @@ DEVMODEL_AT(devmodel_snapshot, cpu, 16);
 DEVMODEL_AT(devmodel_snapshot, device, 24);
 DEVMODEL_AT(devmodel_snapshot, page_shift, 32);
 DEVMODEL_AT(devmodel_snapshot, reserved, 36);
-DEVMODEL_SIZE(devmodel_stats, 192);
+DEVMODEL_SIZE(devmodel_stats, 232);
 DEVMODEL_AT(devmodel_stats, device_faults, 0);
 DEVMODEL_AT(devmodel_stats, device_fault_batches, 8);
 DEVMODEL_AT(devmodel_stats, device_faults_failed, 16);
 DEVMODEL_AT(devmodel_stats, cpu_faults, 24);
 DEVMODEL_AT(devmodel_stats, pages_to_device, 32);
 DEVMODEL_AT(devmodel_stats, pages_to_system, 40);
-DEVMODEL_AT(devmodel_stats, pages_zeroed, 48);
-DEVMODEL_AT(devmodel_stats, pages_failed, 56);
-DEVMODEL_AT(devmodel_stats, bytes_to_device, 64);
-DEVMODEL_AT(devmodel_stats, bytes_to_system, 72);
-DEVMODEL_AT(devmodel_stats, notifications, 80);
-DEVMODEL_AT(devmodel_stats, invalidates, 88);
-DEVMODEL_AT(devmodel_stats, pages_dirtied, 96);
-DEVMODEL_AT(devmodel_stats, tlb_hits, 104);
-DEVMODEL_AT(devmodel_stats, tlb_misses, 112);
-DEVMODEL_AT(devmodel_stats, hbm_bytes, 120);
-DEVMODEL_AT(devmodel_stats, hbm_bytes_in_use, 128);
-DEVMODEL_AT(devmodel_stats, mirrors, 136);
-DEVMODEL_AT(devmodel_stats, page_table_pages, 144);
-DEVMODEL_AT(devmodel_stats, programs, 152);
-DEVMODEL_AT(devmodel_stats, my_device_faults, 160);
-DEVMODEL_AT(devmodel_stats, my_notifications, 168);
-DEVMODEL_AT(devmodel_stats, my_invalidates, 176);
-DEVMODEL_AT(devmodel_stats, my_page_table_pages, 184);
+DEVMODEL_AT(devmodel_stats, pages_evicted, 48);
+DEVMODEL_AT(devmodel_stats, pages_from_peer, 56);
+DEVMODEL_AT(devmodel_stats, pages_to_peer, 64);
+DEVMODEL_AT(devmodel_stats, pages_zeroed, 72);
+DEVMODEL_AT(devmodel_stats, pages_failed, 80);
+DEVMODEL_AT(devmodel_stats, bytes_to_device, 88);
+DEVMODEL_AT(devmodel_stats, bytes_to_system, 96);
+DEVMODEL_AT(devmodel_stats, remote_bytes_read, 104);
+DEVMODEL_AT(devmodel_stats, remote_bytes_written, 112);
+DEVMODEL_AT(devmodel_stats, notifications, 120);
+DEVMODEL_AT(devmodel_stats, invalidates, 128);
+DEVMODEL_AT(devmodel_stats, pages_dirtied, 136);
+DEVMODEL_AT(devmodel_stats, tlb_hits, 144);
+DEVMODEL_AT(devmodel_stats, tlb_misses, 152);
+DEVMODEL_AT(devmodel_stats, hbm_bytes, 160);
+DEVMODEL_AT(devmodel_stats, hbm_bytes_in_use, 168);
+DEVMODEL_AT(devmodel_stats, mirrors, 176);
+DEVMODEL_AT(devmodel_stats, page_table_pages, 184);
+DEVMODEL_AT(devmodel_stats, programs, 192);
+DEVMODEL_AT(devmodel_stats, my_device_faults, 200);
+DEVMODEL_AT(devmodel_stats, my_notifications, 208);
+DEVMODEL_AT(devmodel_stats, my_invalidates, 216);
+DEVMODEL_AT(devmodel_stats, my_page_table_pages, 224);
 
 #endif /* _DEVMODEL_H */
