@@ -60,6 +60,7 @@ def main(arguments: list[str]) -> int:
     except Exception:
         log.exception("the device failed; this is a bug")
         return 1
+    device.close()
     log.info("ended")
     return 0
 

@@ -1,10 +1,14 @@
 """From a configuration and inherited descriptors to a device."""
 
+import os
+
 from devmodel.abi.registers import Model, Vector
 from devmodel.agent.config import AgentConfig
 from devmodel.device.config import DeviceConfig
 from devmodel.device.device import Device
+from devmodel.device.faults import Faults
 from devmodel.device.programs import BUILTIN, Program, ProgramError, load_programs
+from devmodel.device.trace import Sink
 from devmodel.link import doorbell, memory
 
 
@@ -32,9 +36,12 @@ def build(config: AgentConfig) -> Device:
             hbm_size=config.hbm_size,
             hbm_offset=config.hbm_offset,
             page_shift=config.page_shift,
+            node=config.node,
             generation=config.generation,
             peer=config.peer,
             number=config.number,
+            trace=bool(config.trace),
+            faults=Faults(**config.faults),
         ),
         region.data,
         ram,
@@ -45,7 +52,20 @@ def build(config: AgentConfig) -> Device:
             peer.number: memory.attach(peer.fd)[peer.offset : peer.offset + peer.size]
             for peer in config.peers
         },
+        _trace(config) if config.trace else None,
     )
+
+
+def _trace(config: AgentConfig) -> Sink:
+    """Where the trace goes. A device that was started again goes on in the same file."""
+    again = os.O_APPEND if config.generation > 1 else os.O_TRUNC
+    fd = os.open(config.trace, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | again, 0o644)
+
+    def write(data: memoryview) -> None:
+        while data:
+            data = data[os.write(fd, data) :]
+
+    return write
 
 
 def _programs(files: tuple[str, ...]) -> dict[str, Program]:

@@ -1,7 +1,7 @@
 """What a supervisor tells an agent: numbers of inherited descriptors, and the device to be."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from devmodel.link.rammap import RamMap
@@ -43,9 +43,15 @@ class AgentConfig:
     peer: int
     generation: int
     number: int = 0
+    node: int = 0
+    """NUMA node that the HBM is to become; 0 for none"""
     peers: tuple[Peer, ...] = ()
     programs: tuple[str, ...] = ()
     """paths of files with device programs"""
+    trace: str = ""
+    """path of the file that the trace goes to; empty: none"""
+    faults: dict[str, int] = field(default_factory=dict)
+    """mistakes to make, by name (devmodel.device.faults)"""
     verbose: bool = False
 
     def to_json(self) -> str:

@@ -14,7 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +28,11 @@ from devmodel.link.rammap import RamMap
 STOP_SECONDS = 2.0
 
 
+def trace_file(number: int) -> str:
+    """The name of a device's trace."""
+    return f"device{number}.trace"
+
+
 @dataclass(frozen=True)
 class DeviceShape:
     """A device as the machine's configuration describes it. Sizes in bytes."""
@@ -39,6 +44,9 @@ class DeviceShape:
     region_size: int
     page_shift: int = 12
     programs: tuple[str, ...] = ()
+    faults: Mapping[str, int] = field(default_factory=dict)
+    node: int = 0
+    """NUMA node that the HBM is to become"""
 
 
 @dataclass
@@ -122,10 +130,12 @@ class Agent:
         log: Path,
         *,
         generation: int,
+        trace: Path | None = None,
     ) -> "Agent":
         """Start an agent on `endpoints[number]`; the others are its peers.
 
-        It dies with the calling *thread* (lifeline.py).
+        `trace` is the folder that its trace goes to, as trace_file(number). The agent dies with
+        the calling *thread* (lifeline.py).
         """
         endpoint = endpoints[number]
         shape = endpoint.shape
@@ -143,11 +153,14 @@ class Agent:
             hbm_size=shape.hbm_size,
             hbm_offset=shape.hbm_offset,
             page_shift=shape.page_shift,
+            node=shape.node,
             peer=ivshmem.AGENT_PEER,
             generation=generation,
             number=number,
             peers=tuple(peer for peer in others if peer is not None),
             programs=shape.programs,
+            trace="" if trace is None else str(trace / trace_file(number)),
+            faults=dict(shape.faults),
         )
         return cls(endpoint, config, log)
 

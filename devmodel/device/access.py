@@ -124,13 +124,17 @@ class ProgramMemory:
             await self._elements(addresses, data.view(f"V{data.itemsize}"), Access.WRITE)
 
     async def add(self, va: int, value: int) -> int:
-        """Add to the aligned 64-bit word at `va`; returns the old value. Nothing comes between."""
+        """Add to the aligned 64-bit word at `va`; returns the old value. Nothing comes between.
+
+        Not even a CPU: the driver has to give this device the page alone, and where it cannot
+        (shared memory, files) the program ends with a fault of Access.ATOMIC.
+        """
         va = int(va) & MASK64
         if va % 8:
             raise BadArgument(f"add to {va:#x}, which is not a multiple of 8")
         await self._charge(8)
         while (old := self._port.add(va, int(value))) is None:
-            await self._miss_page(va, Access.WRITE)
+            await self._miss_page(va, Access.ATOMIC)
         return old
 
     async def pause(self) -> None:

@@ -14,6 +14,8 @@ from devmodel.abi.rings import (
     FaultRecord,
     RingHeader,
 )
+from devmodel.abi.trace import TraceRecord
+from devmodel.device.faults import NO_FAULTS, Faults
 
 # Each ring starts on a page of its own, so that a dump of the region is easy to read.
 RING_ALIGN = 4096
@@ -38,9 +40,11 @@ class RingGeometry:
 class DeviceConfig:
     """The hardware's parameters. Sizes are bytes; `ValueError` says what cannot be.
 
-    `hbm_offset` is 0 where the CPU cannot reach HBM; `region_size` is the size of BAR 2.
+    `hbm_offset` is 0 where the CPU cannot reach HBM; `node` is the NUMA node that it is to become;
+    `region_size` is the size of BAR 2.
     `burst_bytes` bounds the work between two looks at the control ring, `max_programs` how many
-    programs run or wait at a time. Ring sizes and `tlb_entries` are powers of two.
+    programs run or wait at a time. Ring sizes and `tlb_entries` are powers of two. With `trace`
+    there is a ring more, and `faults` are mistakes to make.
     """
 
     model: Model
@@ -52,6 +56,7 @@ class DeviceConfig:
     generation: int = 1
     peer: int = 1
     number: int = 0
+    node: int = 0
     burst_bytes: int = 1 << 20
     max_programs: int = 256
     control_entries: int = 64
@@ -59,6 +64,9 @@ class DeviceConfig:
     compute_entries: int = 64
     completion_entries: int = 1024
     fault_entries: int = 1024
+    trace: bool = False
+    trace_entries: int = 4096
+    faults: Faults = NO_FAULTS
 
     def __post_init__(self) -> None:
         for name in (
@@ -68,6 +76,7 @@ class DeviceConfig:
             "compute_entries",
             "completion_entries",
             "fault_entries",
+            "trace_entries",
         ):
             value = getattr(self, name)
             if value < 1 or value & (value - 1):
@@ -84,7 +93,7 @@ class DeviceConfig:
             raise ValueError(f"region_size is {self.region_size}: must be at least 1 MiB")
         if self.burst_bytes < 1 or self.max_programs < 1:
             raise ValueError("burst_bytes and max_programs must be at least 1")
-        if self.rings["fault"].end > CONTROL_REGION:
+        if max(ring.end for ring in self.rings.values()) > CONTROL_REGION:
             raise ValueError("the rings do not fit into the first MiB of the region")
 
     @property
@@ -100,11 +109,13 @@ class DeviceConfig:
             features |= Feature.HBM
         if self.hbm_offset:
             features |= Feature.HBM_IN_BAR
+        if self.trace:
+            features |= Feature.TRACE
         return features
 
     @property
     def rings(self) -> dict[str, RingGeometry]:
-        """The five rings by name, in order of their offsets."""
+        """The rings by name, in order of their offsets; `trace` if there is one."""
         kinds: list[tuple[str, int, type[Record]]] = [
             ("control", self.control_entries, ControlCommand),
             ("copy", self.copy_entries, CopyCommand),
@@ -112,6 +123,8 @@ class DeviceConfig:
             ("completion", self.completion_entries, Completion),
             ("fault", self.fault_entries, FaultRecord),
         ]
+        if self.trace:
+            kinds.append(("trace", self.trace_entries, TraceRecord))
         rings: dict[str, RingGeometry] = {}
         offset = RING_BASE
         for name, entries, record in kinds:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from devmodel.abi.registers import Counters
 from devmodel.abi.rings import Completion, CopyCommand, CopyEntry, CopyOp, Engine, Status
 from devmodel.device.memory import Addresses, BadAddress, Mask, Memory, are_local, is_local
+from devmodel.device.trace import Trace
 
 ENTRY = np.dtype([("src", "<u8"), ("dst", "<u8"), ("length", "<u4"), ("status", "<u4")])
 assert ENTRY.itemsize == CopyEntry.SIZE
@@ -52,6 +53,7 @@ class CopyEngine:
         self._page = page_size
         self._burst = burst_bytes
         self._job: _Job | None = None
+        self.trace: Trace | None = None
 
     @property
     def busy(self) -> bool:
@@ -145,6 +147,9 @@ class CopyEngine:
         self._counters.copy_bytes_to_device += inward
         self._counters.copy_bytes_to_system += outward
         self._counters.copy_bytes_local += batch.size * self._page - inward - outward
+        if self.trace is not None:
+            places = self._memory.places
+            self.trace.copied(places(src) if self._copies() else None, places(dst))
         job.entries["status"][job.index : job.index + batch.size] = Status.OK
         job.index += int(batch.size)
         return True
@@ -164,6 +169,9 @@ class CopyEngine:
         if status == Status.OK and job.done < length:
             return amount
         job.failed += status != Status.OK
+        if self.trace is not None and status == Status.OK and length:
+            place = self._memory.place
+            self.trace.copied_bytes(place(src) if self._copies() else None, place(dst), length)
         job.entries["status"][job.index] = status
         job.index += 1
         job.done = 0

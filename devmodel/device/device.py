@@ -38,11 +38,13 @@ from devmodel.device.compute import ComputeEngine
 from devmodel.device.config import DeviceConfig
 from devmodel.device.copy_engine import CopyEngine
 from devmodel.device.counters import CounterPage
+from devmodel.device.faults import EveryNth, StuckMemory
 from devmodel.device.memory import BadAddress, Bytes, Memory
 from devmodel.device.mmu import Mmu
 from devmodel.device.programs import BUILTIN
 from devmodel.device.programs.registry import Program
 from devmodel.device.ring import Consumer, Producer, fence
+from devmodel.device.trace import Sink, Trace
 
 _STATUS_WORD = ControlCommand.offset("status")
 _EPOCH = (DRIVER_PAGE + DriverRegs.offset("epoch")) // 8
@@ -58,7 +60,8 @@ class Device:
     `ram` is guest RAM as (guest-physical base, uint8 array) pieces; `hbm` is a uint8 array of
     `config.hbm_size` bytes, wherever it lives; `peers` is the HBM of other devices,
     by number. `doorbell` is called to interrupt the guest. `programs` are what may be launched,
-    by name. `ValueError` if these do not fit together.
+    by name. `trace` gets the trace, if the configuration says that there is one. `ValueError` if
+    these do not fit together.
     """
 
     def __init__(
@@ -70,12 +73,16 @@ class Device:
         doorbell: Callable[[Vector], None],
         programs: Mapping[str, Program] = BUILTIN,
         peers: Mapping[int, Bytes] | None = None,
+        trace: Sink | None = None,
     ) -> None:
         if (0 if hbm is None else hbm.size) != config.hbm_size:
             raise ValueError("hbm does not have the size that the configuration says")
+        if (trace is None) == config.trace:
+            raise ValueError("a trace needs both a configuration that says so and a sink")
         self.config = config
         self._region = region.cast("B")
-        if self._region.nbytes < config.rings["fault"].end:
+        rings = config.rings
+        if self._region.nbytes < max(ring.end for ring in rings.values()):
             raise ValueError("the region is too small for the rings")
         # A whole number of words: cast refuses anything else.
         self._region = self._region[: self._region.nbytes & ~7]
@@ -84,12 +91,14 @@ class Device:
         self._counter_page = CounterPage(self._words)
         self.counters = self._counter_page.now
         memory = Memory(ram, hbm, peers)
+        if config.faults.stuck_address_line:
+            memory = StuckMemory(ram, hbm, peers)
+            memory.line = config.faults.stuck_address_line
         self._mmu = Mmu(memory, self.counters, config.page_shift, config.tlb_entries)
         self._copy_engine = CopyEngine(memory, self.counters, config.page_size, config.burst_bytes)
         self._compute_engine = ComputeEngine(
             memory, self._mmu, self.counters, programs, config.burst_bytes, config.max_programs
         )
-        rings = config.rings
         self._control = Consumer(self._region, rings["control"], self._ring_error)
         self._copy = Consumer(self._region, rings["copy"], self._ring_error)
         self._compute = Consumer(self._region, rings["compute"], self._compute_ring_error)
@@ -99,6 +108,16 @@ class Device:
         self._completions: deque[Completion] = deque()
         # Slots of the compute ring whose launches were killed before they were taken.
         self._killed: set[int] = set()
+        self._trace: Trace | None = None
+        if trace is not None:
+            ring = Consumer(self._region, rings["trace"], self._trace_ring_error)
+            self._trace = Trace(config, trace, ring)
+            self._mmu.trace = self._copy_engine.trace = self._trace
+        self._lost_invalidates = EveryNth(config.faults.lost_invalidate)
+        # Acknowledged and not done yet: the step they are due at, ctx, va, length.
+        self._late_invalidates: deque[tuple[int, int, int, int]] = deque()
+        if config.faults.lost_dirty:
+            self._mmu.lost_dirty = EveryNth(config.faults.lost_dirty)
         self._most_completions = 2 * (config.max_programs + config.compute_entries)
         self._armed = False
         self._heartbeat = 0
@@ -126,6 +145,7 @@ class Device:
             number=config.number,
             model=config.model,
             page_shift=config.page_shift,
+            node=config.node,
             features=config.features,
             hbm_size=config.hbm_size,
             hbm_offset=config.hbm_offset,
@@ -149,13 +169,21 @@ class Device:
         self._mmu.reset()
         self._completions.clear()
         self._killed.clear()
+        self._late_invalidates.clear()
         for ring in (*self._consumers, self._completion, self._fault):
             ring.clear()
+        if self._trace is not None:
+            self._trace.reset(epoch)
         self._counter_page.clear()
         self._epoch = epoch
         self._ready = True
         self._armed = False
         self._words[_RESET_ACK] = epoch
+
+    def close(self) -> None:
+        """The device is not stepped any more: end its trace, if there is one."""
+        if self._trace is not None:
+            self._trace.close()
 
     # Stepping
 
@@ -166,6 +194,10 @@ class Device:
         self._look_at_epoch()
         if not self._ready:
             return False
+        if self._late_invalidates:
+            self._do_late_invalidates()
+        if self._trace is not None:
+            self._trace.drain()
         if self._armed:
             self._armed = False
             for ring in self._consumers:
@@ -182,6 +214,8 @@ class Device:
         """Ask for doorbells before a sleep. False if there is work after all: do not sleep."""
         if not self._ready:
             return self._words[_EPOCH] in (0, self._epoch)
+        if self._trace is not None:
+            self._trace.flush()
         self._armed = True
         for ring in self._consumers:
             ring.set_event(True)
@@ -208,6 +242,11 @@ class Device:
     def _ring_error(self) -> None:
         self.counters.errors += 1
 
+    def _trace_ring_error(self) -> None:
+        self.counters.errors += 1
+        if self._trace is not None:
+            self._trace.hole()
+
     def _compute_ring_error(self) -> None:
         self.counters.errors += 1
         self._killed.clear()
@@ -220,6 +259,8 @@ class Device:
             status = self._control_command(command)
             if status != Status.OK:
                 self.counters.errors += 1
+            if self._trace is not None:
+                self._trace.command(command, status)
             # What belongs to a command is to be seen before it is acknowledged.
             self._flush()
             self._counter_page.publish()
@@ -237,6 +278,8 @@ class Device:
                 return self._destroy_context(command.ctx)
             case ControlOp.INVALIDATE:
                 return self._invalidate(command)
+            case ControlOp.AGE:
+                return self._age(command)
             case ControlOp.REPLAY:
                 self._compute_engine.replay(command.seq)
                 return Status.OK
@@ -268,10 +311,27 @@ class Device:
     def _invalidate(self, command: ControlCommand) -> Status:
         if self._mmu.context(command.ctx) is None:
             return Status.NO_CONTEXT
-        if not self._mmu.invalidate(command.ctx, command.va, command.length):
+        if not self._mmu.are_pages(command.va, command.length):
             return Status.BAD_ARGUMENT
         self.counters.invalidates += 1
+        late = self.config.faults.late_invalidate
+        if late:
+            due = self._heartbeat + late
+            self._late_invalidates.append((due, command.ctx, command.va, command.length))
+        elif not self._lost_invalidates.one():
+            self._mmu.invalidate(command.ctx, command.va, command.length)
         return Status.OK
+
+    def _age(self, command: ControlCommand) -> Status:
+        if self._mmu.context(command.ctx) is None:
+            return Status.NO_CONTEXT
+        aged = self._mmu.age(command.ctx, command.va, command.length)
+        return Status.OK if aged else Status.BAD_ARGUMENT
+
+    def _do_late_invalidates(self) -> None:
+        while self._late_invalidates and self._late_invalidates[0][0] <= self._heartbeat:
+            _, ctx, va, length = self._late_invalidates.popleft()
+            self._mmu.invalidate(ctx, va, length)
 
     def _kill_waiting_launches(self, wanted: Callable[[ComputeCommand], bool]) -> None:
         """End launches that are still in the ring, so that none comes to life later."""

@@ -98,6 +98,14 @@ class Memory:
             if below.end > above.base:
                 raise ValueError(f"memory overlaps at {above.base:#x}")
 
+    def place(self, bus: int) -> int:
+        """Where a bus address really leads, for the trace: there, in memory without faults."""
+        return bus
+
+    def places(self, bus: Addresses) -> Addresses:
+        """As `place`, for many addresses."""
+        return bus
+
     def find(self, bus: int, length: int) -> tuple[Piece, int]:
         """The piece that holds all `length` bytes at `bus`, and the offset in it."""
         for piece in self.pieces:
@@ -211,6 +219,11 @@ class Memory:
             lacking = (old & bits) != bits
             if lacking.any():
                 piece.data[offsets[lacking]] = old[lacking] | np.uint8(bits)
+
+    def clear_bytes(self, bus: Addresses, bits: int) -> None:
+        """Clear `bits` in the bytes at `bus`, by one-byte stores."""
+        for piece, offsets, _ in self._split(bus, 1):
+            piece.data[offsets] &= np.uint8(~bits & 0xFF)
 
 
 def _load(piece: Piece, offsets: Addresses, size: int) -> NDArray[np.void]:

@@ -16,12 +16,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from devmodel.abi.pagetable import (
+    AGE_PAGES,
     ENTRY_BYTES,
     LEVEL_BITS,
     LEVELS,
     PTE_ACCESSED,
     PTE_ADDRESS,
     PTE_APERTURE,
+    PTE_ATOMIC,
     PTE_DEVICE_BYTE,
     PTE_DIRTY,
     PTE_LEAF,
@@ -29,8 +31,18 @@ from devmodel.abi.pagetable import (
     PTE_WRITE,
 )
 from devmodel.abi.registers import Counters
+from devmodel.device.faults import EveryNth
 from devmodel.device.memory import Addresses, BadAddress, Mask, Memory
-from devmodel.device.tlb import FLAGS, HUGE, MAX_CONTEXT_SLOT, VPN_BITS, WRITE_OK, Tlb
+from devmodel.device.tlb import (
+    ATOMIC_OK,
+    FLAGS,
+    HUGE,
+    MAX_CONTEXT_SLOT,
+    VPN_BITS,
+    WRITE_OK,
+    Tlb,
+)
+from devmodel.device.trace import Trace
 
 NO_TRANSLATION = -1
 
@@ -69,6 +81,8 @@ class Mmu:
         self._tlb = Tlb(tlb_entries)
         self._contexts: dict[int, Context] = {}
         self._free_slots: list[int] = []
+        self.trace: Trace | None = None
+        self.lost_dirty: EveryNth | None = None
         self.page_shift = page_shift
         self.page_size = 1 << page_shift
         self._frame = (PTE_ADDRESS | PTE_APERTURE) & ~(self.page_size - 1)
@@ -108,10 +122,14 @@ class Mmu:
         self._free_slots.clear()
         self._tlb.clear()
 
+    def are_pages(self, va: int, length: int) -> bool:
+        """Whether a range is made of pages, one at least."""
+        return length > 0 and not (va | length) & (self.page_size - 1)
+
     def invalidate(self, ctx: int, va: int, length: int) -> bool:
         """Forget the translations of a range. False if it is not made of pages, or no context's."""
         context = self._contexts.get(ctx)
-        if context is None or not length or (va | length) & (self.page_size - 1):
+        if context is None or not self.are_pages(va, length):
             return False
         first, count = va >> self.page_shift, length >> self.page_shift
         count = min(count, (1 << VPN_BITS) - first)
@@ -119,22 +137,44 @@ class Mmu:
             self._counters.tlb_dropped += self._tlb.drop(context.slot, first, count)
         return True
 
+    def age(self, ctx: int, va: int, length: int) -> bool:
+        """Clear ACCESSED in the entries of a range, so that what is accessed from now on shows.
+
+        As ACCESSED is set by walks alone, the range's translations are forgotten too. False if
+        the range is not made of pages, is longer than AGE_PAGES, or is no context's.
+        """
+        if length > AGE_PAGES << self.page_shift or not self.invalidate(ctx, va, length):
+            return False
+        first, count = va >> self.page_shift, length >> self.page_shift
+        vpns = np.arange(first, min(first + count, 1 << VPN_BITS), dtype=np.uint64)
+        entry, address, _, good = self._find_leaves(self._contexts[ctx].root, vpns)
+        old = good & ((entry & np.uint64(PTE_ACCESSED)) != 0)
+        if old.any():
+            self._memory.clear_bytes(address[old] + np.uint64(PTE_DEVICE_BYTE), _ACCESSED)
+        return True
+
     # Translation
 
-    def translate(self, context: Context, va: int, write: bool) -> int:
-        """The bus address of one byte, or NO_TRANSLATION."""
+    def translate(self, context: Context, va: int, write: bool, atomic: bool = False) -> int:
+        """The bus address of one byte, or NO_TRANSLATION. An atomic access writes, too."""
         vpn = va >> self.page_shift
         # A number too large for a tag would look like another context's page.
         value = NO_TRANSLATION if vpn >> VPN_BITS else self._tlb.get(context.slot, vpn)
-        if value >= 0 and (value & WRITE_OK or not write):
+        if value >= 0 and (value & WRITE_OK or not write) and (value & ATOMIC_OK or not atomic):
             self._counters.tlb_hits += 1
+            if self.trace is not None:
+                place = self._memory.place(value & ~FLAGS)
+                self.trace.access(context.ctx, vpn, place, write, atomic, False)
             return (value & ~FLAGS) + (va & (self.page_size - 1))
         self._counters.tlb_misses += 1
-        value = self._walk(context.root, vpn, write)
+        value = self._walk(context.root, vpn, write, atomic)
         if value < 0:
             self._counters.walks_faulted += 1
             return NO_TRANSLATION
         self._tlb.put(context.slot, vpn, value)
+        if self.trace is not None:
+            place = self._memory.place(value & ~FLAGS)
+            self.trace.access(context.ctx, vpn, place, write, atomic, True)
         return (value & ~FLAGS) + (va & (self.page_size - 1))
 
     def translate_pages(
@@ -160,11 +200,17 @@ class Mmu:
             fresh = missed[walked_good]
             if fresh.size:
                 self._tlb.put_many(context.slot, vpns[fresh], values[fresh])
-        return values & np.uint64(~FLAGS & (1 << 64) - 1), good
+        frames = values & np.uint64(~FLAGS & (1 << 64) - 1)
+        if self.trace is not None:
+            by_walk: Mask = np.zeros(vpns.size, dtype=np.bool_)
+            by_walk[missed] = True
+            places = self._memory.places(frames[good])
+            self.trace.accesses(context.ctx, vpns[good], places, write, by_walk[good])
+        return frames, good
 
     # The walker
 
-    def _walk(self, root: int, vpn: int, write: bool) -> int:
+    def _walk(self, root: int, vpn: int, write: bool, atomic: bool) -> int:
         """The TLB entry for a page, or NO_TRANSLATION."""
         if vpn >> VPN_BITS:
             return NO_TRANSLATION
@@ -179,6 +225,8 @@ class Mmu:
             if not entry & PTE_VALID:
                 return NO_TRANSLATION
             if level == 0 or entry & PTE_LEAF:
+                if atomic and not entry & PTE_ATOMIC:
+                    return NO_TRANSLATION
                 return self._leaf(entry, address, level, vpn, write)
             if entry & PTE_APERTURE:
                 # Tables lie in guest RAM.
@@ -197,13 +245,21 @@ class Mmu:
             return NO_TRANSLATION
         bits = _ACCESSED | _DIRTY if write else _ACCESSED
         old = entry >> _DEVICE_SHIFT
-        if old & bits != bits:
-            self._memory.write(address + PTE_DEVICE_BYTE, bytes([old | bits]))
-        writable = entry & PTE_WRITE and (old | bits) & _DIRTY
-        return frame | WRITE_OK if writable else frame
+        stored = bits
+        if self.lost_dirty is not None and bits & ~old & _DIRTY and self.lost_dirty.one():
+            stored = _ACCESSED
+        if old & stored != stored:
+            self._memory.write(address + PTE_DEVICE_BYTE, bytes([old | stored]))
+        if entry & PTE_WRITE and (old | bits) & _DIRTY:
+            frame |= WRITE_OK | ATOMIC_OK if entry & PTE_ATOMIC else WRITE_OK
+        return frame
 
     def _walk_many(self, root: int, vpns: Addresses, write: bool) -> tuple[Addresses, Mask]:
-        """As `_walk`, for many pages, level by level."""
+        """As `_walk`, for many pages."""
+        return self._leaves(vpns, *self._find_leaves(root, vpns), write)
+
+    def _find_leaves(self, root: int, vpns: Addresses) -> tuple[Addresses, Addresses, Mask, Mask]:
+        """The leaf entries of pages, level by level: entry, its address, if huge, if there."""
         alive = vpns >> np.uint64(VPN_BITS) == 0
         table = np.full(vpns.shape, root, dtype=np.uint64)
         leaf_entry = np.zeros(vpns.shape, dtype=np.uint64)
@@ -228,7 +284,7 @@ class Mmu:
             walking = walking[onward]
             if not walking.size:
                 break
-        return self._leaves(vpns, leaf_entry, leaf_address, huge, alive, write)
+        return leaf_entry, leaf_address, huge, alive
 
     def _leaves(
         self,
@@ -249,10 +305,15 @@ class Mmu:
         good &= self._memory.contains(frame, self.page_size)
         bits = PTE_ACCESSED | PTE_DIRTY if write else PTE_ACCESSED
         lacking = good & ((entry & np.uint64(bits)) != bits)
+        if self.lost_dirty is not None and write:
+            fresh = np.flatnonzero(lacking & ((entry & np.uint64(PTE_DIRTY)) == 0))
+            lacking[fresh[self.lost_dirty.many(fresh.size)]] = False
         if lacking.any():
             self._memory.or_bytes(
                 address[lacking] + np.uint64(PTE_DEVICE_BYTE), bits >> _DEVICE_SHIFT
             )
         write_ok = writable & (((entry | np.uint64(bits)) & np.uint64(PTE_DIRTY)) != 0)
+        atomic_ok = write_ok & ((entry & np.uint64(PTE_ATOMIC)) != 0)
         flags = write_ok * np.uint64(WRITE_OK) | huge * np.uint64(HUGE)
+        flags |= atomic_ok * np.uint64(ATOMIC_OK)
         return frame | flags.astype(np.uint64), good

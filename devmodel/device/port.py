@@ -57,8 +57,12 @@ class Port:
     # A word
 
     def add(self, va: int, value: int) -> int | None:
-        """Add to the aligned word at `va`: its old value, or None without a translation."""
-        bus = self._mmu.translate(self._context, va, write=True)
+        """Add to the aligned word at `va`: its old value, or None without a translation.
+
+        Nothing comes between its load and its store in this device, and the translation says
+        that nobody else reaches the page.
+        """
+        bus = self._mmu.translate(self._context, va, write=True, atomic=True)
         if bus < 0:
             return None
         old = self._memory.read_word(bus)

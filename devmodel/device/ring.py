@@ -78,6 +78,22 @@ class Consumer(_Ring):
         start = self.offset(self.index + ahead)
         return self._bytes[start : start + self._size].tobytes()
 
+    def produced(self) -> bool:
+        """Whether the guest's index is another than ours: the quick look before `available`."""
+        waiting: bool = self._words[self._header + _PRODUCED] != self.index
+        return waiting
+
+    def take(self, count: int) -> bytes:
+        """Up to `count` of the available messages at once, those in neighbouring slots."""
+        start = self.offset(self.index)
+        count = min(count, self.entries - self.index % self.entries)
+        data = self._bytes[start : start + count * self._size].tobytes()
+        self.index = (self.index + count) & _MASK
+        self._words[self._header + _CONSUMED] = self.index
+        # Half of a ring may fill up before the guest has to wake us.
+        self._words[self._header + _EVENT] = (self.index + self.entries // 2) & _MASK
+        return data
+
     def advance(self) -> None:
         """Give the slot of the message `index` back to the guest."""
         self.index = (self.index + 1) & _MASK

@@ -6,6 +6,7 @@ marked HUGE: an invalidate that touches any page of the leaf drops them all.
 
 A write needs an entry that says WRITE_OK: writable *and* already DIRTY in the page table. A
 first write to a page therefore walks, and only a walk, made now, ever stores to a page table.
+An atomic needs ATOMIC_OK, which is WRITE_OK of a page that this device alone reaches.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ MAX_CONTEXT_SLOT = (1 << 16) - 1
 # Below the frame, which is at least 4 KiB aligned.
 WRITE_OK = 1
 HUGE = 2
+ATOMIC_OK = 4
 FLAGS = 0xFFF
 
 # An invalidate of more pages than this looks at the whole array: it costs the same.

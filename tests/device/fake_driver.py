@@ -1,13 +1,15 @@
 """A driver without a guest: builds page tables in fake guest RAM, posts commands, serves faults.
 
 Everything happens in one thread: a wait steps the device. The processes that it plays have
-their pages scattered over both pieces of RAM and, on request, over HBM.
+their pages scattered over both pieces of RAM and, on request, over HBM. With `trace=True` it tells
+the coherence oracle what it does, and `traced` is what the device wrote.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +18,8 @@ from devmodel.abi.pagetable import (
     LEVELS,
     PTE_ADDRESS,
     PTE_APERTURE,
+    PTE_ATOMIC,
+    PTE_DIRTY,
     PTE_LEAF,
     PTE_VALID,
     PTE_WRITE,
@@ -45,6 +49,7 @@ from devmodel.abi.rings import (
     RingHeader,
     Status,
 )
+from devmodel.abi.trace import TraceKind, TraceRecord
 from devmodel.device import Device, DeviceConfig
 from devmodel.device.config import RingGeometry
 from devmodel.device.memory import HBM_BASE
@@ -103,7 +108,8 @@ class Ring:
 class Process:
     """An address space: `pages` says where each page is, `writable` what may be stored to.
 
-    The device's page table under `root` holds what faults have put there.
+    Pages in `shared` are never the device's alone, others are on its demand. The device's page
+    table under `root` holds what faults have put there.
     """
 
     driver: FakeDriver
@@ -111,6 +117,7 @@ class Process:
     root: int
     pages: dict[int, int] = field(default_factory=dict)
     writable: set[int] = field(default_factory=set)
+    shared: set[int] = field(default_factory=set)
     brk: int = 0x5555_5555_0000
 
     def malloc(self, size: int, where: str = "mixed", write: bool = True) -> int:
@@ -170,11 +177,21 @@ class Process:
             table = entry & PTE_ADDRESS
         raise AssertionError
 
-    def map(self, va: int, bus: int, write: bool, leaf_level: int = 0) -> None:
+    def map(
+        self, va: int, bus: int, write: bool, leaf_level: int = 0, atomic: bool = False
+    ) -> None:
         address = self.entry(va, make=True, leaf_level=leaf_level)
         assert address is not None
         value = bus & (PTE_ADDRESS | PTE_APERTURE) | PTE_VALID
-        value |= PTE_WRITE * write | PTE_LEAF * bool(leaf_level)
+        value |= PTE_WRITE * write | PTE_LEAF * bool(leaf_level) | PTE_ATOMIC * atomic
+        self.driver.tell(
+            TraceKind.MAP,
+            ctx=self.ctx,
+            va=va,
+            npages=512 if leaf_level else 1,
+            bus=value & (PTE_ADDRESS | PTE_APERTURE),
+            rights=value & ~(PTE_ADDRESS | PTE_APERTURE),
+        )
         self.driver.set_word(address, value)
 
     def pte(self, va: int) -> int:
@@ -188,9 +205,13 @@ class Process:
             if address is not None:
                 self.driver.set_word(address, self.driver.word(address) & ~PTE_VALID)
         self.driver.invalidate(self.ctx, va, npages * PAGE)
-        for address in entries:
+        for number, address in enumerate(entries):
             if address is not None:
+                if self.driver.word(address) & PTE_DIRTY:
+                    dirty = va + number * PAGE
+                    self.driver.tell(TraceKind.DIRTY, ctx=self.ctx, va=dirty, npages=1)
                 self.driver.set_word(address, 0)
+        self.driver.tell(TraceKind.UPDATE, ctx=self.ctx, va=va, npages=npages)
 
 
 class FakeDriver:
@@ -201,8 +222,10 @@ class FakeDriver:
         hbm_size: int = 8 << 20,
         programs: Mapping[str, Program] = BUILTIN,
         start: bool = True,
-        **settings: int,
+        **settings: Any,
     ) -> None:
+        self.traced = bytearray()
+        self.trace_seq = 0
         self.config = DeviceConfig(
             model=Model.PRIVATE if hbm_size else Model.MIRROR, hbm_size=hbm_size, **settings
         )
@@ -221,13 +244,14 @@ class FakeDriver:
         self.faults_served: list[FaultRecord] = []
         self.on_fault: Callable[[FaultRecord], None] | None = None
         self.completions: dict[int, Completion] = {}
-        for name in ("control", "copy", "compute", "completion", "fault"):
-            setattr(self, name, Ring(self.region, self.config.rings[name]))
+        for name, geometry in self.config.rings.items():
+            setattr(self, name, Ring(self.region, geometry))
         self.control: Ring
         self.copy: Ring
         self.compute: Ring
         self.completion: Ring
         self.fault: Ring
+        self.trace: Ring
         if start:
             self.reset()
 
@@ -235,7 +259,32 @@ class FakeDriver:
         """A device on this driver's memory, as after a start of the agent."""
         ram = [(0, self.low), (HIGH_BASE, self.high)]
         hbm = self.hbm if self.hbm.size else None
-        return Device(config, self.region.data, ram, hbm, self.rung.append, self.programs)
+        return Device(
+            config,
+            self.region.data,
+            ram,
+            hbm,
+            self.rung.append,
+            self.programs,
+            trace=self.traced.extend if config.trace else None,
+        )
+
+    # The trace
+
+    def tell(self, kind: TraceKind, **fields: int) -> None:
+        """Put a record on the trace ring, if there is one."""
+        if not self.config.trace:
+            return
+        if not self.trace.room():
+            self.device.step()
+        self.trace_seq += 1
+        self.trace.push(TraceRecord(kind=kind, seq=self.trace_seq, **fields).pack())
+
+    def end_trace(self) -> list[TraceRecord]:
+        """End the device; its trace, without the start."""
+        self.device.close()
+        data = bytes(self.traced)
+        return [TraceRecord.unpack(data, at) for at in range(64, len(data), 64)]
 
     # Memory
 
@@ -260,6 +309,8 @@ class FakeDriver:
         self.next_frame[where] += count * PAGE
         if zero:
             self.memory(bus, count * PAGE)[:] = 0
+        if where == "hbm":
+            self.tell(TraceKind.FRAME_ALLOC, bus=bus, npages=count)
         return bus
 
     # Registers
@@ -281,10 +332,11 @@ class FakeDriver:
         self.set_epoch(epoch)
         self.device.step()
         assert self.regs.reset_ack == epoch
-        for ring in (self.control, self.copy, self.compute, self.completion, self.fault):
-            ring.index = 0
+        for name in self.config.rings:
+            getattr(self, name).index = 0
         self.processes.clear()
         self.completions.clear()
+        self.faults_served.clear()
 
     # Waiting
 
@@ -335,6 +387,7 @@ class FakeDriver:
         process = Process(self, ctx, self.frame("low", zero=True))
         status = self.command(ControlOp.CONTEXT_CREATE, ctx=ctx, root=process.root)
         assert status == Status.OK
+        self.tell(TraceKind.REGISTER, ctx=ctx, other=id(process))
         self.processes[ctx] = process
         return process
 
@@ -420,9 +473,12 @@ class FakeDriver:
             va = record.va + number * PAGE
             bus = process.pages.get(va // PAGE)
             write = va // PAGE in process.writable
-            if bus is None or (record.access == Access.WRITE and not write):
+            atomic = record.access == Access.ATOMIC
+            if bus is None or (record.access != Access.READ and not write):
                 return number > 0
-            process.map(va, bus, write)
+            if atomic and va // PAGE in process.shared:
+                return number > 0
+            process.map(va, bus, write, atomic=atomic)
         return True
 
     def ask_for_doorbells(self, vector: Vector, wanted: bool) -> None:

@@ -69,14 +69,14 @@ def test_worked_fault(driver: FakeDriver) -> None:
     assert driver.rung == [Vector.FAULT]
     record = FaultRecord.unpack(driver.fault.take() or b"")
     assert record == FaultRecord(
-        seq=0, cookie=41, va=0x7F12_3456_7000, ctx=5, access=Access.WRITE, npages=1
+        seq=0, cookie=41, va=0x7F12_3456_7000, ctx=5, access=Access.ATOMIC, npages=1
     )
-    process.map(va, frame, write=True)
-    assert process.pte(va) == 0x0000_0000_002B_3003
+    process.map(va, frame, write=True, atomic=True)
+    assert process.pte(va) == 0x0000_0000_002B_3013
     assert driver.word(0x10000 + 0xFE * 8) & 1
     driver.command(ControlOp.REPLAY, seq=0)
     driver.settle()
-    assert process.pte(va) == 0x0300_0000_002B_3003
+    assert process.pte(va) == 0x0300_0000_002B_3013
     completion = driver.completions[41]
     assert (completion.engine, completion.status) == (Engine.COMPUTE, Status.OK)
     assert completion.result == (120, 0)
@@ -87,7 +87,7 @@ def test_worked_fault(driver: FakeDriver) -> None:
     assert address is not None
     driver.set_word(address, driver.word(address) & ~1)
     driver.invalidate(5, 0x7F12_3456_7000, PAGE)
-    assert driver.word(address) == 0x0300_0000_002B_3002
+    assert driver.word(address) == 0x0300_0000_002B_3012
 
 
 def test_worked_cancel(driver: FakeDriver) -> None:
@@ -99,4 +99,4 @@ def test_worked_cancel(driver: FakeDriver) -> None:
     completion = driver.completions[cookie]
     assert completion.status == Status.FAULT
     assert completion.fault_va == 0x7F12_3456_7000
-    assert completion.fault_access == Access.WRITE
+    assert completion.fault_access == Access.ATOMIC

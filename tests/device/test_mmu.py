@@ -160,6 +160,19 @@ class MmuMachine(RuleBasedStateMachine):
                 if write:
                     self.dirty.add((ctx, va))
 
+    @rule(ctx=contexts, region=st.integers(0, 2))
+    def age(self, ctx: int, region: int) -> None:
+        """What is accessed from now on shows, and what was written stays dirty."""
+        va = REGIONS[region]
+        status = self.driver.command(ControlOp.AGE, ctx=ctx, va=va, length=HUGE)
+        assert status == Status.OK
+        for number in (0, 1, 511):
+            page = va + number * PAGE
+            # The device does not look at what is not there; that waits for an invalidate.
+            if (ctx, page) in self.there:
+                self.stale.pop((ctx, page), None)
+                self.accessed.discard((ctx, page))
+
     @precondition(lambda self: self.there)
     @rule(data=st.data())
     def dirty_is_seen_at_once(self, data: st.DataObject) -> None:
@@ -206,6 +219,40 @@ def test_invalidate_of_one_page_drops_the_huge_leaf(
     driver.invalidate(1, vas[17], PAGE)
     assert look(driver, 1, vas, True, many) == [NO_TRANSLATION] * 40
     assert driver.counters.tlb_dropped == 40
+
+
+@BOTH
+def test_age_of_a_huge_leaf(driver: FakeDriver, process: Process, many: bool) -> None:
+    process.map(REGIONS[0], HIGH_BASE, write=True, leaf_level=1)
+    address = process.entry(REGIONS[0], leaf_level=1)
+    assert address is not None
+    look(driver, 1, [REGIONS[0] + 7 * PAGE], True, many)
+    aged = driver.command(ControlOp.AGE, ctx=1, va=REGIONS[0] + 99 * PAGE, length=PAGE)
+    assert aged == Status.OK
+    assert driver.word(address) & (PTE_ACCESSED | PTE_DIRTY) == PTE_DIRTY
+    look(driver, 1, [REGIONS[0] + 7 * PAGE], False, many)
+    assert driver.word(address) & PTE_ACCESSED
+
+
+@pytest.mark.parametrize(
+    ("ctx", "va", "length", "status"),
+    [
+        (1, 0, 512 * PAGE, Status.OK),
+        (1, (1 << 48) - PAGE, 2 * PAGE, Status.OK),
+        (1, 0, 513 * PAGE, Status.BAD_ARGUMENT),
+        (1, 0, (1 << 64) - PAGE, Status.BAD_ARGUMENT),
+        (1, 0, 0, Status.BAD_ARGUMENT),
+        (1, 8, PAGE, Status.BAD_ARGUMENT),
+        (1, 0, 8, Status.BAD_ARGUMENT),
+        (1, 1 << 63, PAGE, Status.OK),
+        (2, 0, PAGE, Status.NO_CONTEXT),
+    ],
+)
+def test_what_may_be_aged(
+    driver: FakeDriver, process: Process, ctx: int, va: int, length: int, status: Status
+) -> None:
+    assert process.ctx == 1
+    assert driver.command(ControlOp.AGE, ctx=ctx, va=va, length=length) == status
 
 
 @BOTH

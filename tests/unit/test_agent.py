@@ -16,7 +16,9 @@ from devmodel.abi.registers import (
     HBM_ALIGN,
     DeviceRegs,
     DeviceState,
+    Feature,
 )
+from devmodel.abi.trace import TraceKind, TraceRecord
 from devmodel.agent import lifeline, loop, registers
 from devmodel.agent.config import AgentConfig
 from devmodel.agent.process import Agent, DeviceShape, Endpoint
@@ -83,16 +85,20 @@ def config(tmp_path: Path, **changes: object) -> AgentConfig:
 
 
 def test_a_configuration_travels(tmp_path: Path) -> None:
-    original = config(tmp_path, hbm_fd=9)
+    original = config(tmp_path, hbm_fd=9, trace="/x/device0.trace", faults={"lost_dirty": 2})
     assert AgentConfig.from_json(original.to_json()) == original
     assert original.descriptors == (3, 4, 5, 6, 7, 8, 9)
 
 
-def start(tmp_path: Path, shape: DeviceShape) -> Agent:
+def start(
+    tmp_path: Path, shape: DeviceShape, trace: Path | None = None, generation: int = 3
+) -> Agent:
     ram = memory.create("ram", RAM)
     endpoint = Endpoint.create(shape)
     log = tmp_path / "agent.log"
-    agent = Agent.start([endpoint], 0, ram, RamMap.q35(RAM), log, generation=3)
+    agent = Agent.start(
+        [endpoint], 0, ram, RamMap.q35(RAM), log, generation=generation, trace=trace
+    )
     os.close(ram)
     return agent
 
@@ -111,6 +117,22 @@ def test_an_agent_identifies_itself_and_ends_on_request(tmp_path: Path) -> None:
     agent.stop()
     assert agent.process.returncode == 0
     agent.endpoint.close()
+
+
+def test_an_agent_keeps_a_trace(tmp_path: Path) -> None:
+    """A device that was started again goes on in the file of its predecessor."""
+    shape = DeviceShape("private", 2 << 20, 0, 1 << 20, faults={"lost_dirty": 3})
+    (tmp_path / "device0.trace").write_text("of an earlier VM")
+    for generation in (1, 2):
+        agent = start(tmp_path, shape, tmp_path, generation)
+        assert first_line(agent) == "ready", agent.log.read_text()
+        found = DeviceRegs.unpack(agent.endpoint.region.tobytes(), DEVICE_PAGE)
+        assert found.features & Feature.TRACE
+        agent.stop()
+        agent.endpoint.close()
+    data = (tmp_path / "device0.trace").read_bytes()
+    kinds = [TraceRecord.unpack(data, at).kind for at in range(0, len(data), 64)]
+    assert kinds == [TraceKind.START, TraceKind.END] * 2
 
 
 def test_a_lost_agent_is_marked_and_the_driver_is_woken(tmp_path: Path) -> None:
