@@ -136,14 +136,10 @@ long devmodel_pending_wait(struct devmodel_dev *dev,
 			return slice;
 		if (slice)
 			return pending->result.status == DEVMODEL_STATUS_PENDING ? -EIO : 0;
-		if (devmodel_is_lost(dev))
-			return -EIO;
 		if (interruptible && READ_ONCE(dev->gone))
 			return -EIO;
-		if (READ_ONCE(dev->regs->state) != DEVMODEL_DEVICE_READY) {
-			devmodel_lost(dev, "its agent ended");
+		if (!devmodel_answers(dev))
 			return -EIO;
-		}
 		devmodel_completions(dev);
 		if (try_wait_for_completion(&pending->done))
 			return pending->result.status == DEVMODEL_STATUS_PENDING ? -EIO : 0;

@@ -84,15 +84,17 @@ static int program_outcome(struct devmodel_wait *wait,
 /**
  * devmodel_wait() - wait for a launch
  * @mirror: whose
- * @wait: handle and timeout in, outcome out
+ * @wait: handle and timeout in, outcome out, or what is left of the timeout
  *
  * Return: 0 when it ended (see @wait->status); -ENOENT: no such program;
  * -EINVAL: not its arguments; -ESRCH: no such handle; -ETIME: still running;
- * -EINTR; -EIO: the device is lost. The handle stays good after -ETIME, -EINTR.
+ * -ERESTARTNOHAND: a signal; -EIO: the device is lost. The handle stays good
+ * after -ETIME and a signal.
  */
 int devmodel_wait(struct devmodel_mirror *mirror, struct devmodel_wait *wait)
 {
 	struct devmodel_dev *dev = mirror->dev;
+	unsigned long deadline = jiffies + msecs_to_jiffies(wait->timeout_ms);
 	struct devmodel_pending *pending;
 	int ret;
 
@@ -105,10 +107,13 @@ int devmodel_wait(struct devmodel_mirror *mirror, struct devmodel_wait *wait)
 		return -ESRCH;
 
 	ret = devmodel_pending_wait(dev, pending, msecs_to_jiffies(wait->timeout_ms), true);
-	/* Waiting again would start the time anew: leave that to the program. */
-	if (ret == -ERESTARTSYS)
-		ret = -EINTR;
-	if (ret != -ETIME && ret != -EINTR) {
+	if (ret == -ERESTARTSYS) {
+		/* Without a handler for it there was no signal: go on with the rest. */
+		wait->timeout_ms = time_before(jiffies, deadline) ?
+				   jiffies_to_msecs(deadline - jiffies) : 0;
+		ret = -ERESTARTNOHAND;
+	}
+	if (ret != -ETIME && ret != -ERESTARTNOHAND) {
 		if (!ret)
 			ret = program_outcome(wait, &pending->result);
 		if (xa_cmpxchg(&mirror->programs, wait->handle, pending, NULL, 0) == pending) {

@@ -15,11 +15,6 @@
 /* An answer takes some 10 us: spin that long before paying for a sleep. */
 #define SPIN_NS		(40 * NSEC_PER_USEC)
 
-static bool device_said_lost(struct devmodel_dev *dev)
-{
-	return READ_ONCE(dev->regs->state) != DEVMODEL_DEVICE_READY;
-}
-
 static int control_wait(struct devmodel_dev *dev, u64 index)
 {
 	struct devmodel_ring *ring = &dev->control;
@@ -36,12 +31,8 @@ static int control_wait(struct devmodel_dev *dev, u64 index)
 			devmodel_lost(dev, "it moved the control index where none can be");
 			return -EIO;
 		}
-		if (devmodel_is_lost(dev))
+		if (!devmodel_answers(dev))
 			return -EIO;
-		if (device_said_lost(dev)) {
-			devmodel_lost(dev, "its agent ended");
-			return -EIO;
-		}
 		if (time_after(jiffies, deadline)) {
 			devmodel_lost(dev, "no answer on the control ring");
 			return -EIO;
@@ -118,6 +109,24 @@ int devmodel_control_one(struct devmodel_dev *dev,
 }
 
 /**
+ * devmodel_reset_begin() - tell the device to forget everything
+ * @dev: the device
+ *
+ * Any context. Return: what the device says once it has.
+ */
+u64 devmodel_reset_begin(struct devmodel_dev *dev)
+{
+	u64 epoch = READ_ONCE(dev->driver_regs->epoch) + 1;
+
+	if (!epoch)
+		epoch = 1;
+	/* What we wrote before belongs to the old epoch. */
+	virt_store_release(&dev->driver_regs->epoch, epoch);
+	devmodel_ring_bell(dev);
+	return epoch;
+}
+
+/**
  * devmodel_reset() - have the device forget everything
  * @dev: the device; nobody else uses it yet
  *
@@ -125,11 +134,9 @@ int devmodel_control_one(struct devmodel_dev *dev,
  */
 int devmodel_reset(struct devmodel_dev *dev)
 {
-	u64 epoch = READ_ONCE(dev->driver_regs->epoch) + 1;
 	unsigned long deadline = jiffies + DEVMODEL_TIMEOUT;
+	u64 epoch = devmodel_reset_begin(dev);
 
-	/* What we wrote before belongs to the old epoch. */
-	virt_store_release(&dev->driver_regs->epoch, epoch ? epoch : 1);
 	/* The rings are empty once the device says so. */
 	while (virt_load_acquire(&dev->regs->reset_ack) != epoch) {
 		if (time_after(jiffies, deadline)) {

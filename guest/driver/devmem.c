@@ -5,8 +5,14 @@
  * DEVICE_COHERENT, where they are the HBM window of BAR 2.
  *
  * Either way frame N of the pagemap is HBM offset N * PAGE_SIZE.
+ *
+ * Frames are given out singly, or as many as a huge page has, aligned like one:
+ * any frames that are free will do. When the kernel splits a huge page of ours
+ * it needs nothing from us, as we keep nothing about it in its struct pages.
  */
+#include <linux/bitmap.h>
 #include <linux/ioport.h>
+#include <linux/slab.h>
 
 #include "devmodel.h"
 #include "trace.h"
@@ -16,12 +22,21 @@ static void devmem_free(DEVMODEL_FREED *freed)
 	struct page *page = devmodel_freed_page(freed);
 	struct devmodel_dev *dev = page_pgmap(page)->owner;
 	struct devmodel_devmem *devmem = &dev->devmem;
+	unsigned long frame = page_to_pfn(page) - devmodel_first_pfn(dev);
+	unsigned int order = folio_order(page_folio(page));
 	unsigned long flags;
 
+	devmodel_oracle_frames(dev, DEVMODEL_TRACE_FRAME_FREE, page);
+	devmodel_undo_compound(page, order);
 	spin_lock_irqsave(&devmem->lock, flags);
-	page->zone_device_data = devmem->free;
-	devmem->free = page;
-	devmem->in_use--;
+	if (!WARN_ON_ONCE(!test_bit(frame, devmem->used))) {
+		bitmap_clear(devmem->used, frame, BIT(order));
+		devmem->in_use -= BIT(order);
+	}
+	devmem->lowest = min(devmem->lowest, frame);
+	/* Under the lock: whoever was waiting for this frame takes all of it away. */
+	if (!devmem->in_use)
+		wake_up(&devmem->empty);
 	spin_unlock_irqrestore(&devmem->lock, flags);
 }
 
@@ -30,37 +45,51 @@ static const struct dev_pagemap_ops devmem_ops = {
 	.migrate_to_ram = devmodel_migrate_to_ram,
 };
 
-static unsigned long devmem_first_pfn(struct devmodel_dev *dev)
-{
-	return dev->devmem.pagemap.range.start >> PAGE_SHIFT;
-}
-
 /**
- * devmodel_frame_alloc() - take a free frame of HBM
+ * devmodel_frame_alloc() - take free frames of HBM
  * @dev: the device
+ * @order: 0 for one frame, that of a huge page for as many as it has
  *
- * Return: a locked page with one reference, or NULL: HBM is full or going away.
+ * Return: a locked page with one reference, the head of as many as were asked
+ * for, or NULL: there are not so many next to each other, or they are going away.
  */
-struct page *devmodel_frame_alloc(struct devmodel_dev *dev)
+struct page *devmodel_frame_alloc(struct devmodel_dev *dev, unsigned int order)
 {
 	struct devmodel_devmem *devmem = &dev->devmem;
-	unsigned long flags;
+	unsigned long flags, frame, count = BIT(order), i;
 	struct page *page;
 
 	if (READ_ONCE(dev->gone))
 		return NULL;
+	if (devmodel_is_node(dev))
+		return devmodel_node_alloc(dev);
 	spin_lock_irqsave(&devmem->lock, flags);
-	page = devmem->free;
-	if (page) {
-		devmem->free = page->zone_device_data;
-		devmem->in_use++;
+	frame = bitmap_find_next_zero_area(devmem->used, devmem->frames, devmem->lowest,
+					   count, count - 1);
+	if (!order)
+		devmem->lowest = min(frame + 1, devmem->frames);
+	if (frame < devmem->frames) {
+		bitmap_set(devmem->used, frame, count);
+		devmem->in_use += count;
 	}
 	spin_unlock_irqrestore(&devmem->lock, flags);
-	if (page) {
-		devmodel_page_init(page, &devmem->pagemap);
-		page->zone_device_data = NULL;
-	}
+	if (frame >= devmem->frames)
+		return NULL;
+	/* Its last page's past is not its own. */
+	for (i = 0; i < count; i++)
+		clear_bit(frame + i, devmem->young);
+	page = pfn_to_page(devmodel_first_pfn(dev) + frame);
+	devmodel_page_init(page, &devmem->pagemap, order);
+	devmodel_oracle_frames(dev, DEVMODEL_TRACE_FRAME_ALLOC, page);
+	page->zone_device_data = NULL;
 	return page;
+}
+
+/* How many frames hold a page. */
+unsigned long devmodel_devmem_used(struct devmodel_dev *dev)
+{
+	return devmodel_is_node(dev) ? devmodel_node_used(dev) :
+				       READ_ONCE(dev->devmem.in_use);
 }
 
 /* Give back a frame that was allocated and not used. */
@@ -73,6 +102,8 @@ void devmodel_frame_unused(struct page *page)
 /* Does this page lie in this device's HBM? */
 bool devmodel_is_hbm(struct devmodel_dev *dev, struct page *page)
 {
+	if (devmodel_is_node(dev))
+		return devmodel_on_node(dev, page);
 	return dev->devmem.ready && is_zone_device_page(page) &&
 	       page_pgmap(page) == &dev->devmem.pagemap;
 }
@@ -88,9 +119,17 @@ static struct devmodel_dev *peers[DEVMODEL_PEERS];
  */
 struct devmodel_dev *devmodel_owner(struct page *page)
 {
-	if (!is_zone_device_page(page) || page_pgmap(page)->ops != &devmem_ops)
-		return NULL;
-	return page_pgmap(page)->owner;
+	unsigned int i;
+
+	if (is_zone_device_page(page))
+		return page_pgmap(page)->ops == &devmem_ops ? page_pgmap(page)->owner : NULL;
+	for (i = 0; i < DEVMODEL_PEERS; i++) {
+		struct devmodel_dev *dev = READ_ONCE(peers[i]);
+
+		if (dev && devmodel_is_node(dev) && devmodel_on_node(dev, page))
+			return dev;
+	}
+	return NULL;
 }
 
 /* Can this device reach the page: system memory, its own HBM, or that of a peer? */
@@ -98,9 +137,56 @@ bool devmodel_reaches(struct devmodel_dev *dev, struct page *page)
 {
 	struct devmodel_dev *owner = devmodel_owner(page);
 
-	if (!is_zone_device_page(page) || owner == dev)
-		return true;
-	return owner && owner->number < DEVMODEL_PEERS;
+	return !is_zone_device_page(page) || (owner && devmodel_reaches_hbm(dev, owner));
+}
+
+/* Can this device reach another one's HBM? There are only so many apertures. */
+bool devmodel_reaches_hbm(struct devmodel_dev *dev, struct devmodel_dev *peer)
+{
+	return peer == dev || peer->number < DEVMODEL_PEERS;
+}
+
+/* All devices with HBM, by their id and 1. */
+static DEFINE_XARRAY(devices);
+
+static struct devmodel_dev *peer_next(unsigned long *id)
+{
+	struct devmodel_dev *peer;
+
+	/* A device that is in there has a reference. */
+	xa_lock(&devices);
+	peer = xa_find_after(&devices, id, ULONG_MAX, XA_PRESENT);
+	if (peer)
+		kref_get(&peer->ref);
+	xa_unlock(&devices);
+	return peer;
+}
+
+/**
+ * devmodel_peers_visit() - go through the other devices that hold pages
+ * @dev: the device
+ * @visit: called for each; the device cannot go away meanwhile; an error is the end
+ * @data: for @visit
+ *
+ * Return: 0, or what @visit returned.
+ */
+int devmodel_peers_visit(struct devmodel_dev *dev,
+			 int (*visit)(struct devmodel_dev *peer, void *data), void *data)
+{
+	struct devmodel_dev *peer;
+	unsigned long id = 0;
+	int ret = 0;
+
+	while (!ret && (peer = peer_next(&id))) {
+		int idx = srcu_read_lock(&peer->alive);
+
+		if (peer != dev && !READ_ONCE(peer->gone) &&
+		    (devmodel_is_node(peer) || READ_ONCE(peer->devmem.in_use)))
+			ret = visit(peer, data);
+		srcu_read_unlock(&peer->alive, idx);
+		kref_put(&peer->ref, devmodel_dev_release);
+	}
+	return ret;
 }
 
 /**
@@ -119,7 +205,7 @@ u64 devmodel_bus_address(struct devmodel_dev *dev, struct page *page)
 		return page_to_phys(page);
 	aperture = owner == dev ? DEVMODEL_APERTURE_HBM :
 				  DEVMODEL_APERTURE_PEER0 + owner->number;
-	return ((u64)(page_to_pfn(page) - devmem_first_pfn(owner)) << PAGE_SHIFT) |
+	return ((u64)(page_to_pfn(page) - devmodel_first_pfn(owner)) << PAGE_SHIFT) |
 	       aperture << DEVMODEL_PTE_APERTURE_SHIFT;
 }
 
@@ -142,7 +228,7 @@ struct page *devmodel_bus_page(struct devmodel_dev *dev, u64 bus)
 	if (!owner)
 		return NULL;
 	if (aperture != DEVMODEL_APERTURE_SYSTEM)
-		pfn += devmem_first_pfn(owner);
+		pfn += devmodel_first_pfn(owner);
 	return pfn_valid(pfn) ? pfn_to_page(pfn) : NULL;
 }
 
@@ -150,6 +236,7 @@ static int devmem_range(struct devmodel_dev *dev)
 {
 	struct devmodel_devmem *devmem = &dev->devmem;
 	u64 size = dev->regs->hbm_size, offset = dev->regs->hbm_offset;
+	u64 length = pci_resource_len(dev->pdev, 2);
 	struct range *range = &devmem->pagemap.range;
 
 	if (dev->model == DEVMODEL_MODEL_PRIVATE) {
@@ -159,11 +246,12 @@ static int devmem_range(struct devmodel_dev *dev)
 		if (IS_ERR(devmem->resource))
 			return PTR_ERR(devmem->resource);
 		range->start = devmem->resource->start;
-		range->end = devmem->resource->end;
+		/* Not to the resource's end: that is rounded up to a memory section. */
+		range->end = range->start + size - 1;
 		devmem->pagemap.type = MEMORY_DEVICE_PRIVATE;
 		return 0;
 	}
-	if (!offset || offset + size > pci_resource_len(dev->pdev, 2)) {
+	if (!offset || offset > length || size > length - offset) {
 		dev_err(&dev->pdev->dev,
 			"model=coherent needs HBM in BAR 2; this device was started without\n");
 		return -ENODEV;
@@ -183,6 +271,21 @@ static void devmem_free_range(struct devmodel_dev *dev)
 	devmem->resource = NULL;
 }
 
+static int devmem_maps(struct devmodel_devmem *devmem)
+{
+	devmem->used = kvcalloc(BITS_TO_LONGS(devmem->frames), sizeof(long), GFP_KERNEL);
+	devmem->young = kvcalloc(BITS_TO_LONGS(devmem->frames), sizeof(long), GFP_KERNEL);
+	return devmem->used && devmem->young ? 0 : -ENOMEM;
+}
+
+static void devmem_free_maps(struct devmodel_devmem *devmem)
+{
+	kvfree(devmem->used);
+	kvfree(devmem->young);
+	devmem->used = NULL;
+	devmem->young = NULL;
+}
+
 /**
  * devmodel_devmem_init() - make struct pages for the HBM
  * @dev: the device; its model is chosen
@@ -192,13 +295,20 @@ static void devmem_free_range(struct devmodel_dev *dev)
 int devmodel_devmem_init(struct devmodel_dev *dev)
 {
 	struct devmodel_devmem *devmem = &dev->devmem;
-	unsigned long first, count, i;
 	void *ret;
 	int err;
 
 	spin_lock_init(&devmem->lock);
+	mutex_init(&devmem->clock_lock);
+	init_waitqueue_head(&devmem->empty);
 	if (dev->model == DEVMODEL_MODEL_MIRROR)
 		return 0;
+	if (devmodel_is_node(dev)) {
+		err = devmodel_node_add(dev);
+		if (err)
+			return err;
+		goto ready;
+	}
 	if (!IS_ENABLED(CONFIG_DEVICE_PRIVATE)) {
 		dev_err(&dev->pdev->dev,
 			"this kernel has no CONFIG_DEVICE_PRIVATE: only model=mirror works on it\n");
@@ -209,29 +319,44 @@ int devmodel_devmem_init(struct devmodel_dev *dev)
 			dev->regs->hbm_size);
 		return -EINVAL;
 	}
-	err = devmem_range(dev);
+	devmem->frames = dev->regs->hbm_size >> PAGE_SHIFT;
+	err = devmem_maps(devmem);
+	if (!err)
+		err = devmem_range(dev);
 	if (err)
-		return err;
+		goto err_maps;
 	devmem->pagemap.nr_range = 1;
 	devmem->pagemap.ops = &devmem_ops;
 	devmem->pagemap.owner = dev;
 	ret = memremap_pages(&devmem->pagemap, dev_to_node(&dev->pdev->dev));
 	if (IS_ERR(ret)) {
-		devmem_free_range(dev);
-		return PTR_ERR(ret);
+		err = PTR_ERR(ret);
+		goto err_range;
 	}
-	first = devmem_first_pfn(dev);
-	count = range_len(&devmem->pagemap.range) >> PAGE_SHIFT;
-	for (i = count; i-- > 0;) {
-		struct page *page = pfn_to_page(first + i);
-
-		page->zone_device_data = devmem->free;
-		devmem->free = page;
-	}
+ready:
 	devmem->ready = true;
+	err = xa_err(xa_store(&devices, dev->id + 1, dev, GFP_KERNEL));
+	if (err) {
+		devmodel_devmem_fini(dev);
+		return err;
+	}
 	if (dev->number < DEVMODEL_PEERS)
 		WRITE_ONCE(peers[dev->number], dev);
 	return 0;
+
+err_range:
+	devmem_free_range(dev);
+err_maps:
+	devmem_free_maps(devmem);
+	return err;
+}
+
+/* Other devices do not find this one's HBM any more. */
+void devmodel_devmem_hide(struct devmodel_dev *dev)
+{
+	if (dev->number < DEVMODEL_PEERS)
+		cmpxchg(&peers[dev->number], dev, NULL);
+	xa_cmpxchg(&devices, dev->id + 1, dev, NULL, GFP_KERNEL);
 }
 
 /* Take the struct pages away again. All pages have been migrated out. */
@@ -239,9 +364,11 @@ void devmodel_devmem_fini(struct devmodel_dev *dev)
 {
 	if (!dev->devmem.ready)
 		return;
-	if (dev->number < DEVMODEL_PEERS)
-		WRITE_ONCE(peers[dev->number], NULL);
-	memunmap_pages(&dev->devmem.pagemap);
+	devmodel_devmem_hide(dev);
 	dev->devmem.ready = false;
+	if (devmodel_is_node(dev))
+		return;
+	memunmap_pages(&dev->devmem.pagemap);
 	devmem_free_range(dev);
+	devmem_free_maps(&dev->devmem);
 }

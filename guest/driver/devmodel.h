@@ -8,14 +8,17 @@
  * open file, which ties one address space to one device. Each C file is one
  * noun: ring, control (synchronous commands), completion, copy (DMA engine),
  * compute (device programs), pagetable (the device's), mirror (notifier events
- * and lifetime), fault (replayable faults), devmem (HBM as struct pages),
- * migrate, policy, snapshot, uapi, stats.
+ * and lifetime), fault (replayable faults), exclusive (atomics), devmem (HBM as
+ * struct pages), migration (a batch of pages on its way), migrate (ranges),
+ * evict, touch (a CPU's), policy, snapshot, uapi, stats, oracle (what is told to
+ * the checker).
  *
  * DOC: Locking
  *
  * Outermost first; every arrow is taken somewhere:
  *
- *   mmap_lock -> mirror->pt_lock -> dev->control.lock
+ *   mmap_lock -> mirror->pt_lock -> dev->control_lock
+ *   devmem->clock_lock -> mirror->pt_lock
  *   dev->mirrors_lock is a leaf of its own, as are the spinlocks.
  *
  * pt_lock and control.lock are taken inside the kernel's notifier callbacks,
@@ -74,6 +77,9 @@ struct devmodel_driver_stats {
 	atomic64_t cpu_faults;
 	atomic64_t pages_to_device;
 	atomic64_t pages_to_system;
+	atomic64_t pages_evicted;
+	atomic64_t pages_from_peer;
+	atomic64_t pages_to_peer;
 	atomic64_t pages_zeroed;
 	atomic64_t pages_failed;
 	atomic64_t notifications;
@@ -84,21 +90,64 @@ struct devmodel_driver_stats {
 };
 
 /**
+ * struct devmodel_node - the HBM as a NUMA node
+ * @nid: the node
+ * @start_pfn: its first page
+ * @end_pfn: after its last page
+ * @tier: memory type that puts it into a tier of its own; NULL with model=cdm
+ * @name: what the kernel calls the memory
+ */
+struct devmodel_node {
+	int nid;
+	unsigned long start_pfn;
+	unsigned long end_pfn;
+	struct memory_dev_type *tier;
+	const char *name;
+};
+
+/**
  * struct devmodel_devmem - the HBM as struct pages
  * @pagemap: type, range and owner (the device)
  * @resource: the reserved, unbacked address range of a private pagemap
- * @lock: protects @free and @in_use
- * @free: free frames, linked through zone_device_data
+ * @node: the node, in the models that make it one; there is no pagemap then
+ * @frames: how many there are; they are numbered from 0
+ * @lock: protects @used, @lowest and @in_use
+ * @used: which frames hold a page
+ * @lowest: no frame below is free
  * @in_use: frames that hold a page
+ * @empty: woken when none does any more
+ * @clock_lock: one eviction at a time; protects @hand
+ * @hand: the frame that eviction looks at next
+ * @young: frames that the device has used since the hand passed
  * @ready: the pagemap exists
  */
 struct devmodel_devmem {
 	struct dev_pagemap pagemap;
 	struct resource *resource;
-	spinlock_t lock;	/* free, in_use */
-	struct page *free;
+	struct devmodel_node node;
+	unsigned long frames;
+	spinlock_t lock;	/* used, lowest, in_use */
+	unsigned long *used;
+	unsigned long lowest;
 	unsigned long in_use;
+	wait_queue_head_t empty;
+	struct mutex clock_lock;	/* hand */
+	unsigned long hand;
+	unsigned long *young;
 	bool ready;
+};
+
+/* Threads whose touches of private pages are told apart. */
+#define DEVMODEL_TOUCHERS	16
+
+/**
+ * struct devmodel_touches - touches of private pages by one thread (or some)
+ * @next: the address where the pages brought last end
+ * @pages: how many they were
+ */
+struct devmodel_touches {
+	unsigned long next;
+	unsigned int pages;
 };
 
 /**
@@ -128,12 +177,17 @@ struct devmodel_devmem {
  * @completion_ring: ends of copies and of programs
  * @waiting: cookie to &struct devmodel_pending
  * @cookie: the last cookie given out
+ * @trace_lock: protects @trace_ring (interrupts too)
+ * @trace_ring: what we tell the coherence oracle; no entries: it does not listen
  * @fault_ring: the fault buffer; the fault thread's alone
  * @fault_wait: where the fault thread sleeps
  * @fault_thread: serves faults
  * @mirrors_lock: protects @mirrors
  * @mirrors: context id to mirror
  * @devmem: HBM
+ * @fail_alloc: the next page or frame that a migration wants is not to be had;
+ *	for tests
+ * @touches: by thread; guesses, written without a lock
  * @stats: counters
  * @debugfs: our directory
  */
@@ -171,6 +225,9 @@ struct devmodel_dev {
 	struct xarray waiting;
 	atomic64_t cookie;
 
+	spinlock_t trace_lock;	/* trace_ring */
+	struct devmodel_ring trace_ring;
+
 	struct devmodel_ring fault_ring;
 	wait_queue_head_t fault_wait;
 	struct task_struct *fault_thread;
@@ -179,6 +236,8 @@ struct devmodel_dev {
 	struct xarray mirrors;
 
 	struct devmodel_devmem devmem;
+	bool fail_alloc;
+	struct devmodel_touches touches[DEVMODEL_TOUCHERS];
 	struct devmodel_driver_stats stats;
 	struct dentry *debugfs;
 };
@@ -204,9 +263,10 @@ struct devmodel_span {
  * @ref: held by the file, and by the fault thread while it serves this mirror
  * @ctx: context id (PASID)
  * @notifier: covers the whole address space
- * @pt_lock: protects the page table and @stopped; see DOC: Locking
+ * @pt_lock: protects the page table, @stopped and @released; see DOC: Locking
  * @root: top page of the device page table
- * @stopped: the device uses this mirror no longer; release() has been
+ * @stopped: the device uses this mirror no longer
+ * @released: and release() has been
  * @policy: advice by address range, index in pages; has its own lock
  * @programs: handle to &struct devmodel_pending, launches not waited for yet
  * @dmirror_lock: one request of the test interface at a time
@@ -219,9 +279,10 @@ struct devmodel_mirror {
 	u32 ctx;
 
 	struct mmu_interval_notifier notifier;
-	struct mutex pt_lock;	/* root and below, stopped */
+	struct mutex pt_lock;	/* root and below, stopped, released */
 	struct page *root;
 	bool stopped;
+	bool released;
 
 	struct maple_tree policy;
 	struct xarray programs;
@@ -260,6 +321,7 @@ bool devmodel_ring_pending(struct devmodel_dev *dev, struct devmodel_ring *ring)
 void devmodel_ring_arm(struct devmodel_ring *ring);
 void devmodel_ring_bell(struct devmodel_dev *dev);
 void devmodel_lost(struct devmodel_dev *dev, const char *why);
+bool devmodel_answers(struct devmodel_dev *dev);
 
 static inline bool devmodel_is_lost(struct devmodel_dev *dev)
 {
@@ -271,6 +333,7 @@ int devmodel_control(struct devmodel_dev *dev,
 		     struct devmodel_control_command *commands, unsigned int count);
 int devmodel_control_one(struct devmodel_dev *dev,
 			 const struct devmodel_control_command *command);
+u64 devmodel_reset_begin(struct devmodel_dev *dev);
 int devmodel_reset(struct devmodel_dev *dev);
 
 /* completion.c */
@@ -327,42 +390,109 @@ void devmodel_pt_update(struct devmodel_mirror *mirror, unsigned long start,
 			unsigned long end, u64 pte_mask, bool free_tables);
 void devmodel_pt_read(struct devmodel_mirror *mirror, unsigned long start,
 		      unsigned long end, u64 *ptes);
+void devmodel_pt_age(struct devmodel_mirror *mirror, unsigned long *young);
 
 /* mirror.c */
 struct devmodel_mirror *devmodel_mirror_register(struct devmodel_dev *dev);
 void devmodel_mirror_unregister(struct devmodel_mirror *mirror);
 struct devmodel_mirror *devmodel_mirror_get(struct devmodel_dev *dev, u32 ctx);
+struct devmodel_mirror *devmodel_mirror_next(struct devmodel_dev *dev, unsigned long *ctx);
 void devmodel_mirror_put(struct devmodel_mirror *mirror);
+void devmodel_mirror_cut(struct devmodel_mirror *mirror);
 void devmodel_mirror_stop(struct devmodel_mirror *mirror);
 void devmodel_mirrors_stop(struct devmodel_dev *dev);
+int devmodel_mirror_grant(struct devmodel_mirror *mirror, struct devmodel_pt_stash *stash,
+			  const struct hmm_range *range, bool write, bool exclusive);
 int devmodel_mirror_fault(struct devmodel_mirror *mirror, unsigned long start,
 			  unsigned long end, bool write);
+
+/* exclusive.c */
 int devmodel_mirror_exclusive(struct devmodel_mirror *mirror, unsigned long start,
 			      unsigned long end);
+void devmodel_exclusive_end(struct devmodel_mirror *mirror, unsigned long start,
+			    unsigned long end);
+int devmodel_mirror_atomic(struct devmodel_mirror *mirror, unsigned long address, u64 seq);
 
 /* fault.c */
+int devmodel_range_fault(struct hmm_range *range);
+int devmodel_mm_fault(struct devmodel_mirror *mirror, struct hmm_range *range);
 void devmodel_span_begin(struct devmodel_mirror *mirror, unsigned long start,
 			 unsigned long end);
 unsigned long devmodel_span_end(struct devmodel_mirror *mirror);
 int devmodel_fault_thread(void *data);
 
+/* node.c */
+int devmodel_node_add(struct devmodel_dev *dev);
+int devmodel_node_remove(struct devmodel_dev *dev);
+unsigned long devmodel_node_used(struct devmodel_dev *dev);
+struct page *devmodel_node_alloc(struct devmodel_dev *dev);
+
+static inline bool devmodel_is_node(const struct devmodel_dev *dev)
+{
+	return dev->model == DEVMODEL_MODEL_NUMA || dev->model == DEVMODEL_MODEL_CDM;
+}
+
+static inline bool devmodel_on_node(const struct devmodel_dev *dev, struct page *page)
+{
+	unsigned long pfn = page_to_pfn(page);
+
+	return pfn >= dev->devmem.node.start_pfn && pfn < dev->devmem.node.end_pfn;
+}
+
 /* devmem.c */
 int devmodel_devmem_init(struct devmodel_dev *dev);
+void devmodel_devmem_hide(struct devmodel_dev *dev);
 void devmodel_devmem_fini(struct devmodel_dev *dev);
-struct page *devmodel_frame_alloc(struct devmodel_dev *dev);
+unsigned long devmodel_devmem_used(struct devmodel_dev *dev);
+struct page *devmodel_frame_alloc(struct devmodel_dev *dev, unsigned int order);
 void devmodel_frame_unused(struct page *page);
 u64 devmodel_bus_address(struct devmodel_dev *dev, struct page *page);
 struct page *devmodel_bus_page(struct devmodel_dev *dev, u64 bus);
 bool devmodel_is_hbm(struct devmodel_dev *dev, struct page *page);
 struct devmodel_dev *devmodel_owner(struct page *page);
 bool devmodel_reaches(struct devmodel_dev *dev, struct page *page);
+bool devmodel_reaches_hbm(struct devmodel_dev *dev, struct devmodel_dev *peer);
+int devmodel_peers_visit(struct devmodel_dev *dev,
+			 int (*visit)(struct devmodel_dev *peer, void *data), void *data);
+
+static inline unsigned long devmodel_first_pfn(struct devmodel_dev *dev)
+{
+	return devmodel_is_node(dev) ? dev->devmem.node.start_pfn :
+				       dev->devmem.pagemap.range.start >> PAGE_SHIFT;
+}
 
 /* migrate.c */
-int devmodel_migrate(struct devmodel_mirror *mirror, struct devmodel_migrate *request);
+int devmodel_migrate(struct devmodel_mirror *mirror, struct devmodel_migrate *request,
+		     bool peers);
 int devmodel_migrate_to_device(struct devmodel_mirror *mirror, unsigned long start,
 			       unsigned long end);
-vm_fault_t devmodel_migrate_to_ram(struct vm_fault *vmf);
+int devmodel_migrate_to_system(struct devmodel_mirror *mirror, unsigned long address);
+
+/* evict.c */
+unsigned long devmodel_evict(struct devmodel_dev *dev, unsigned long wanted);
 int devmodel_evict_all(struct devmodel_dev *dev);
+
+/* touch.c */
+vm_fault_t devmodel_migrate_to_ram(struct vm_fault *vmf);
+
+/* oracle.c */
+void devmodel_oracle_init(void);
+void devmodel_oracle_write(struct devmodel_dev *dev, struct devmodel_trace_record record);
+void devmodel_oracle_map(struct devmodel_mirror *mirror, unsigned long start,
+			 unsigned long npages, u64 pte);
+void devmodel_oracle_dirty(struct devmodel_mirror *mirror, unsigned long start,
+			   unsigned long end);
+void devmodel_oracle_update(struct devmodel_mirror *mirror, unsigned long start,
+			    unsigned long end, u64 pte_mask);
+void devmodel_oracle_model(struct devmodel_dev *dev);
+void devmodel_oracle_mirror(struct devmodel_mirror *mirror, enum devmodel_trace kind);
+void devmodel_oracle_frames(struct devmodel_dev *dev, enum devmodel_trace kind,
+			    struct page *page);
+
+static inline bool devmodel_oracle_listens(struct devmodel_dev *dev)
+{
+	return dev->trace_ring.entries;
+}
 
 /* policy.c */
 int devmodel_policy_set(struct devmodel_mirror *mirror, unsigned long start,

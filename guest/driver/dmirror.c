@@ -32,6 +32,9 @@ struct hmm_dmirror_cmd {
 #define HMM_DMIRROR_EXCLUSIVE		_IOWR('H', 0x05, struct hmm_dmirror_cmd)
 #define HMM_DMIRROR_CHECK_EXCLUSIVE	_IOWR('H', 0x06, struct hmm_dmirror_cmd)
 #define HMM_DMIRROR_RELEASE		_IOWR('H', 0x07, struct hmm_dmirror_cmd)
+#define HMM_DMIRROR_FLAGS		_IOWR('H', 0x08, struct hmm_dmirror_cmd)
+
+#define FLAG_FAIL_ALLOC		BIT(0)
 
 #define PROT_NONE_PAGE		0x00
 #define PROT_READ_PAGE		0x01
@@ -211,8 +214,9 @@ static int migrate_to_device(struct devmodel_mirror *mirror, struct hmm_dmirror_
 	};
 	int ret = check_readable(mirror, cmd->addr, cmd->addr + request.length);
 
+	/* What another device has stays there: the tests count on that. */
 	if (!ret)
-		ret = devmodel_migrate(mirror, &request);
+		ret = devmodel_migrate(mirror, &request, false);
 	if (ret)
 		return ret;
 	/* test_hmm finds no device page where one did not move, and says so. */
@@ -236,7 +240,7 @@ static int migrate_to_system(struct devmodel_mirror *mirror, struct hmm_dmirror_
 	int ret = check_readable(mirror, cmd->addr, cmd->addr + request.length);
 
 	if (!ret)
-		ret = devmodel_migrate(mirror, &request);
+		ret = devmodel_migrate(mirror, &request, false);
 	cmd->cpages = request.moved;
 	return ret;
 }
@@ -275,9 +279,7 @@ static int snapshot(struct devmodel_mirror *mirror, struct hmm_dmirror_cmd *cmd)
 		return -ENOMEM;
 	for (; start < end && !ret; start = next) {
 		next = min(end, start + WINDOW_BYTES);
-		mmap_read_lock(mirror->mm);
 		ret = devmodel_cpu_pfns(mirror, start, next, pfns);
-		mmap_read_unlock(mirror->mm);
 		for (i = 0; !ret && i < (next - start) >> PAGE_SHIFT; i++) {
 			u8 prot = page_protection(mirror->dev, pfns[i]);
 
@@ -339,6 +341,9 @@ static int dispatch(struct devmodel_mirror *mirror, unsigned int request,
 		return check_exclusive(mirror, cmd);
 	case HMM_DMIRROR_RELEASE:
 		return devmodel_evict_all(mirror->dev);
+	case HMM_DMIRROR_FLAGS:
+		WRITE_ONCE(mirror->dev->fail_alloc, cmd->npages & FLAG_FAIL_ALLOC);
+		return 0;
 	default:
 		return -EINVAL;
 	}

@@ -13,16 +13,50 @@
 
 /* Records served before their replay. */
 #define FAULT_BATCH	64
-/* How often a page that is busy is asked for at least. */
-#define EXCLUSIVE_TRIES	100
+#define HUGE_SIZE	((unsigned long)DEVMODEL_BATCH << PAGE_SHIFT)
 
-/* Fault a range in as the CPU would. The caller took the notifier's sequence. */
-static int fault_range(struct devmodel_mirror *mirror, struct hmm_range *range)
+/**
+ * devmodel_range_fault() - hmm_range_fault(), and the truth about huge pages
+ * @range: what to look at, and whether to fault it in as a CPU would; its
+ *	notifier's sequence is taken, and mmap_lock is held
+ *
+ * For a range that begins within a private huge page the kernel tells the
+ * page's frames from the first on (7.2, hmm_vma_handle_absent_pmd()). Huge pages
+ * lie aligned in memory as they are mapped, so that the right ones are known.
+ *
+ * Return: as hmm_range_fault().
+ */
+int devmodel_range_fault(struct hmm_range *range)
+{
+	unsigned long first = range->start >> PAGE_SHIFT, last = range->end >> PAGE_SHIFT, i;
+	unsigned long *pfns = range->hmm_pfns;
+	int ret;
+
+	/* Some flags go in as well as out. */
+	memset(pfns, 0, (last - first) * sizeof(*pfns));
+	ret = hmm_range_fault(range);
+	for (i = 0; !ret && i < last - first; i++)
+		if ((pfns[i] & HMM_PFN_VALID) &&
+		    hmm_pfn_to_map_order(pfns[i]) == DEVMODEL_LEVEL_BITS &&
+		    is_device_private_page(hmm_pfn_to_page(pfns[i])))
+			pfns[i] = (pfns[i] & ~(DEVMODEL_BATCH - 1UL)) |
+				  ((first + i) & (DEVMODEL_BATCH - 1UL));
+	return ret;
+}
+
+/**
+ * devmodel_mm_fault() - devmodel_range_fault() for those who hold no mmap_lock
+ * @mirror: the mirror; its mm has users
+ * @range: as there
+ *
+ * Return: as hmm_range_fault().
+ */
+int devmodel_mm_fault(struct devmodel_mirror *mirror, struct hmm_range *range)
 {
 	int ret;
 
 	mmap_read_lock(mirror->mm);
-	ret = hmm_range_fault(range);
+	ret = devmodel_range_fault(range);
 	mmap_read_unlock(mirror->mm);
 	return ret;
 }
@@ -47,7 +81,21 @@ static bool all_reachable(struct devmodel_mirror *mirror, const struct hmm_range
 	return true;
 }
 
-/* The canonical loop: begin, fault, lock, retry or map. */
+/*
+ * What the CPU reaches through one entry, the device may too: ask for all of
+ * the huge page that the range begins in. Return: is there more to ask for?
+ */
+static bool widen(struct hmm_range *range)
+{
+	if (range->end - range->start == HUGE_SIZE ||
+	    hmm_pfn_to_map_order(range->hmm_pfns[0]) < DEVMODEL_LEVEL_BITS)
+		return false;
+	range->start &= ~(HUGE_SIZE - 1);
+	range->end = range->start + HUGE_SIZE;
+	return true;
+}
+
+/* The canonical loop: begin, fault, lock, retry or map. @pfns has room for a batch. */
 static int mirror_map(struct devmodel_mirror *mirror, unsigned long start,
 		      unsigned long end, bool write, unsigned long *pfns)
 {
@@ -61,6 +109,7 @@ static int mirror_map(struct devmodel_mirror *mirror, unsigned long start,
 		.default_flags = HMM_PFN_REQ_FAULT | (write ? HMM_PFN_REQ_WRITE : 0),
 		.dev_private_owner = mirror->dev,
 	};
+	bool may_widen = true;
 	int ret;
 
 	do {
@@ -72,11 +121,23 @@ static int mirror_map(struct devmodel_mirror *mirror, unsigned long start,
 		if (ret)
 			break;
 		range.notifier_seq = mmu_interval_read_begin(range.notifier);
-		ret = fault_range(mirror, &range);
+		ret = devmodel_mm_fault(mirror, &range);
 		if (ret == -EBUSY)
 			continue;
+		if (ret && (range.start != start || range.end != end)) {
+			/* No huge page any more, and not all of it is to be had. */
+			range.start = start;
+			range.end = end;
+			ret = -EBUSY;
+			continue;
+		}
 		if (ret)
 			break;
+		if (may_widen && widen(&range)) {
+			may_widen = false;
+			ret = -EBUSY;
+			continue;
+		}
 		if (write && !all_writable(&range)) {
 			/*
 			 * Our own private page, shared since a fork:
@@ -97,12 +158,43 @@ static int mirror_map(struct devmodel_mirror *mirror, unsigned long start,
 		else if (mmu_interval_read_retry(range.notifier, range.notifier_seq))
 			ret = -EBUSY;
 		else
-			ret = devmodel_pt_map(mirror, &stash, &range, false);
+			ret = devmodel_mirror_grant(mirror, &stash, &range, write, false);
 		mutex_unlock(&mirror->pt_lock);
 	} while (ret == -EBUSY);
 
 	devmodel_pt_stash_free(&stash);
 	return ret;
+}
+
+/*
+ * A huge page that can go whole is not taken apart for a touch of a part of it:
+ * if the range, which is within one's reach, lies in one, it becomes all of it.
+ */
+static void whole_page(struct devmodel_mirror *mirror, unsigned long *start,
+		       unsigned long *end)
+{
+	unsigned long first = *start & ~(HUGE_SIZE - 1), pfn, policy_end;
+	struct hmm_range range = {
+		.notifier = &mirror->notifier,
+		.start = *start,
+		.end = *start + PAGE_SIZE,
+		.hmm_pfns = &pfn,
+		.dev_private_owner = mirror->dev,
+	};
+
+	if (!MIGRATE_VMA_SELECT_COMPOUND || *end - *start == HUGE_SIZE)
+		return;
+	range.notifier_seq = mmu_interval_read_begin(range.notifier);
+	/* A guess is enough. */
+	if (devmodel_mm_fault(mirror, &range) || !(pfn & HMM_PFN_VALID) ||
+	    hmm_pfn_to_map_order(pfn) < DEVMODEL_LEVEL_BITS ||
+	    devmodel_is_hbm(mirror->dev, hmm_pfn_to_page(pfn)))
+		return;
+	if (devmodel_policy_get(mirror, first, &policy_end) == DEVMODEL_POLICY_ON_TOUCH &&
+	    policy_end >= first + HUGE_SIZE) {
+		*start = first;
+		*end = first + HUGE_SIZE;
+	}
 }
 
 /* Where the policy says so, bring pages to the device before mapping them. */
@@ -115,95 +207,15 @@ static void migrate_on_touch(struct devmodel_mirror *mirror, unsigned long start
 		return;
 	for (; start < end; start = next) {
 		enum devmodel_policy policy = devmodel_policy_get(mirror, start, &next);
+		unsigned long from = start, to;
 
-		next = min(next, end);
-		if (policy == DEVMODEL_POLICY_ON_TOUCH)
-			devmodel_migrate_to_device(mirror, start, next);
-	}
-}
-
-/* Map one page that only this device reaches while it is mapped so. */
-static int map_exclusive(struct devmodel_mirror *mirror, unsigned long address,
-			 struct devmodel_pt_stash *stash)
-{
-	struct hmm_range range = { .start = address, .end = address + PAGE_SIZE };
-	struct vm_area_struct *vma;
-	unsigned long pfn;
-	struct page *page;
-	int ret;
-
-	mmap_read_lock(mirror->mm);
-	vma = vma_lookup(mirror->mm, address);
-	/* The kernel can keep CPUs away from anonymous memory alone. */
-	if (!vma || (vma->vm_flags & VM_SHARED))
-		page = ERR_PTR(-EFAULT);
-	else
-		page = devmodel_exclude_cpu(mirror->mm, address, mirror->dev);
-	if (IS_ERR(page)) {
-		mmap_read_unlock(mirror->mm);
-		return PTR_ERR(page);
-	}
-	pfn = page_to_pfn(page) | HMM_PFN_VALID | HMM_PFN_WRITE;
-	range.hmm_pfns = &pfn;
-	/*
-	 * No sequence to check: whoever takes the page from us needs its lock
-	 * first, and unmapping it needs mmap_lock.
-	 */
-	mutex_lock(&mirror->pt_lock);
-	if (mirror->stopped || !all_reachable(mirror, &range))
-		ret = -EFAULT;
-	else
-		ret = devmodel_pt_map(mirror, stash, &range, true);
-	mutex_unlock(&mirror->pt_lock);
-	mmap_read_unlock(mirror->mm);
-	unlock_page(page);
-	put_page(page);
-	return ret;
-}
-
-/**
- * devmodel_mirror_exclusive() - let the device alone reach a range
- * @mirror: the mirror
- * @start: page aligned
- * @end: page aligned
- *
- * A touch by a CPU takes the right back. Private pages are the device's alone
- * anyway; only anonymous memory can be made so.
- *
- * Return: 0, or a negative errno: -EBUSY if a page is not to be had now.
- */
-int devmodel_mirror_exclusive(struct devmodel_mirror *mirror, unsigned long start,
-			      unsigned long end)
-{
-	unsigned long deadline = jiffies + msecs_to_jiffies(HMM_RANGE_DEFAULT_TIMEOUT);
-	struct devmodel_pt_stash stash = {};
-	unsigned int tries = 0;
-	int ret = 0;
-
-	if (!mmget_not_zero(mirror->mm))
-		return -ESRCH;
-	while (start < end) {
-		ret = devmodel_pt_stash_fill(&stash);
-		if (!ret)
-			ret = map_exclusive(mirror, start, &stash);
-		/*
-		 * Somebody holds the page's lock, or (before 6.15) it is a part
-		 * of a huge page, which only ever says so. A second may be one
-		 * try on a host that is short of processors.
-		 */
-		if (ret == -EBUSY &&
-		    (time_before(jiffies, deadline) || tries < EXCLUSIVE_TRIES)) {
-			tries++;
-			cond_resched();
+		next = min3(next, end, ALIGN(start + 1, HUGE_SIZE));
+		to = next;
+		if (policy != DEVMODEL_POLICY_ON_TOUCH)
 			continue;
-		}
-		if (ret)
-			break;
-		start += PAGE_SIZE;
+		whole_page(mirror, &from, &to);
+		devmodel_migrate_to_device(mirror, from, to);
 	}
-	devmodel_pt_stash_free(&stash);
-	mmput(mirror->mm);
-	return ret;
 }
 
 /**
@@ -289,43 +301,65 @@ static unsigned long span_fault(struct devmodel_mirror *mirror, unsigned long st
 	return max(end, last);
 }
 
+static int serve_atomic(struct devmodel_mirror *mirror, unsigned long address, u64 seq)
+{
+	/* Private pages are the device's alone; coherent ones are not. */
+	if (mirror->dev->model == DEVMODEL_MODEL_PRIVATE && mmget_not_zero(mirror->mm)) {
+		migrate_on_touch(mirror, address, address + PAGE_SIZE);
+		mmput(mirror->mm);
+	}
+	return devmodel_mirror_atomic(mirror, address, seq);
+}
+
 static int serve(struct devmodel_dev *dev, const struct devmodel_fault_record *fault)
 {
 	unsigned long start = fault->va & PAGE_MASK;
 	unsigned long npages = min_t(u32, fault->npages, 16 * DEVMODEL_BATCH);
 	unsigned long end = start + (npages << PAGE_SHIFT);
 	struct devmodel_mirror *mirror;
-	int ret;
+	int ret = -ESRCH, idx;
 
 	/* The device may only ask for what a program may have. */
 	if (!npages || start >= TASK_SIZE_MAX || end > TASK_SIZE_MAX)
 		return -EFAULT;
-	mirror = devmodel_mirror_get(dev, fault->ctx);
+	idx = srcu_read_lock(&dev->alive);
+	mirror = READ_ONCE(dev->gone) ? NULL : devmodel_mirror_get(dev, fault->ctx);
 	if (!mirror)
-		return -ESRCH;
+		goto out;
 	atomic64_inc(&mirror->faults);
-	end = span_fault(mirror, start, end);
-	ret = devmodel_mirror_fault(mirror, start, end,
-				    fault->access == DEVMODEL_ACCESS_WRITE);
+	if (fault->access == DEVMODEL_ACCESS_ATOMIC) {
+		ret = serve_atomic(mirror, start, fault->seq);
+	} else {
+		end = span_fault(mirror, start, end);
+		ret = devmodel_mirror_fault(mirror, start, end,
+					    fault->access == DEVMODEL_ACCESS_WRITE);
+	}
 	if (ret)
 		WRITE_ONCE(mirror->span.error, ret);
 	trace_devmodel_fault(dev->id, fault, ret);
 	devmodel_mirror_put(mirror);
+out:
+	srcu_read_unlock(&dev->alive, idx);
 	return ret;
 }
 
-static void serve_batch(struct devmodel_dev *dev,
-			struct devmodel_control_command *commands)
+static void resume(struct devmodel_dev *dev, enum devmodel_control opcode, u64 seq)
+{
+	struct devmodel_control_command command = { .opcode = opcode, .seq = seq };
+
+	/* Records of a program that has ended meanwhile mean nothing to the device. */
+	devmodel_control_one(dev, &command);
+}
+
+static void serve_batch(struct devmodel_dev *dev)
 {
 	struct devmodel_fault_record fault;
-	unsigned int count = 0, served = 0;
-	u64 last = 0;
+	unsigned int served = 0;
 	int ret;
 
 	while (served < FAULT_BATCH &&
 	       devmodel_ring_consume(dev, &dev->fault_ring, &fault)) {
 		served++;
-		last = fault.seq;
 		ret = serve(dev, &fault);
 		/*
 		 * A range that would not hold still (on a host that is short
@@ -335,21 +369,13 @@ static void serve_batch(struct devmodel_dev *dev,
 		if (!ret || ret == -EBUSY)
 			continue;
 		atomic64_inc(&dev->stats.device_faults_failed);
-		commands[count++] = (struct devmodel_control_command) {
-			.opcode = DEVMODEL_CONTROL_CANCEL,
-			.seq = fault.seq,
-		};
+		resume(dev, DEVMODEL_CONTROL_CANCEL, fault.seq);
 	}
 	if (!served)
 		return;
 	atomic64_add(served, &dev->stats.device_faults);
 	atomic64_inc(&dev->stats.device_fault_batches);
-	commands[count++] = (struct devmodel_control_command) {
-		.opcode = DEVMODEL_CONTROL_REPLAY,
-		.seq = last,
-	};
-	/* Records of a program that has ended meanwhile mean nothing to the device. */
-	devmodel_control(dev, commands, count);
+	resume(dev, DEVMODEL_CONTROL_REPLAY, fault.seq);
 }
 
 /**
@@ -361,14 +387,13 @@ static void serve_batch(struct devmodel_dev *dev,
 int devmodel_fault_thread(void *data)
 {
 	struct devmodel_dev *dev = data;
-	struct devmodel_control_command *commands;
 
-	commands = kvmalloc_array(FAULT_BATCH + 1, sizeof(*commands), GFP_KERNEL);
-	if (!commands)
-		devmodel_lost(dev, "no memory for its fault thread");
 	while (!kthread_should_stop()) {
-		if (commands && !devmodel_is_lost(dev))
-			serve_batch(dev, commands);
+		/* Nobody else may wait for it; mirrors made meanwhile go next time. */
+		if (devmodel_answers(dev))
+			serve_batch(dev);
+		else
+			devmodel_mirrors_stop(dev);
 		devmodel_ring_arm(&dev->fault_ring);
 		/* An interrupt can be lost: look again after a while. */
 		wait_event_interruptible_timeout(dev->fault_wait,
@@ -377,6 +402,5 @@ int devmodel_fault_thread(void *data)
 						  devmodel_ring_pending(dev, &dev->fault_ring)),
 						 DEVMODEL_LOOK_AGAIN);
 	}
-	kvfree(commands);
 	return 0;
 }

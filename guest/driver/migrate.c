@@ -1,197 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Migration by the device's DMA engine, in the three steps of migrate_vma:
- * collect and isolate, allocate and copy, finalise and map. A page can drop
- * out at each of them; what was allocated for it goes back.
- *
- * Our own migrations are not filtered out of the notifier: its callback takes
- * the device's translations away before anything is copied, which is what has
- * to happen, and moves the dirty state to the page that is about to be copied.
+ * Ranges of an address space go to HBM and back: because a program asks, or
+ * because the device touches them and the policy says so.
  */
-#include <linux/pagemap.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 
-#include "devmodel.h"
+#include "migration.h"
 #include "trace.h"
 
-/* One batch on its way. @copies and @fills hold for each entry which page it is. */
-struct migration {
-	struct devmodel_dev *dev;
-	bool to_device;
-	struct migrate_vma args;
-	unsigned long src[DEVMODEL_BATCH];
-	unsigned long dst[DEVMODEL_BATCH];
-	u16 copy_page[DEVMODEL_BATCH];
-	u16 fill_page[DEVMODEL_BATCH];
-	struct devmodel_copy_list *copies;
-	struct devmodel_copy_list *fills;
+/* Which pages a request is about, and where they go. */
+enum way {
+	HBM_TO_SYSTEM,
+	SYSTEM_TO_HBM,
+	ANYWHERE_TO_HBM,	/* from the HBM of other devices too */
 };
 
-static void migration_free(struct migration *batch)
-{
-	if (!batch)
-		return;
-	devmodel_copy_list_free(batch->copies);
-	devmodel_copy_list_free(batch->fills);
-	kvfree(batch);
-}
-
-static struct migration *migration_new(struct devmodel_dev *dev, bool to_device,
-				       unsigned int capacity)
-{
-	struct migration *batch = kvzalloc(sizeof(*batch), GFP_KERNEL);
-
-	if (!batch)
-		return NULL;
-	batch->dev = dev;
-	batch->to_device = to_device;
-	batch->copies = devmodel_copy_list_new(capacity);
-	batch->fills = to_device ? devmodel_copy_list_new(capacity) : NULL;
-	if (!batch->copies || (to_device && !batch->fills)) {
-		migration_free(batch);
-		return NULL;
-	}
-	return batch;
-}
-
-static void migration_aim(struct migration *batch, struct vm_area_struct *vma,
-			  unsigned long start, unsigned long end)
-{
-	unsigned long flags = MIGRATE_VMA_SELECT_SYSTEM;
-
-	if (!batch->to_device)
-		flags = batch->dev->model == DEVMODEL_MODEL_PRIVATE ?
-			MIGRATE_VMA_SELECT_DEVICE_PRIVATE :
-			MIGRATE_VMA_SELECT_DEVICE_COHERENT;
-	batch->args = (struct migrate_vma) {
-		.vma = vma,
-		.src = batch->src,
-		.dst = batch->dst,
-		.start = start,
-		.end = end,
-		.pgmap_owner = batch->dev,
-		.flags = flags,
-	};
-	batch->copies->count = 0;
-	if (batch->fills)
-		batch->fills->count = 0;
-}
-
-static struct page *destination(struct migration *batch)
-{
-	struct page *page;
-
-	if (batch->to_device)
-		return devmodel_frame_alloc(batch->dev);
-	page = alloc_page(GFP_HIGHUSER_MOVABLE);
-	if (page)
-		lock_page(page);
-	return page;
-}
-
-static void drop(struct migration *batch, unsigned long i)
-{
-	struct page *page = migrate_pfn_to_page(batch->dst[i]);
-
-	batch->dst[i] = 0;
-	if (page) {
-		unlock_page(page);
-		put_page(page);
-	}
-}
-
-/* Step two, first half: a destination and a list entry for each page that can go. */
-static void prepare(struct migration *batch, unsigned long count)
-{
-	struct devmodel_dev *dev = batch->dev;
-	unsigned long i;
-
-	for (i = 0; i < count; i++) {
-		struct page *from, *to;
-
-		batch->dst[i] = 0;
-		if (!(batch->src[i] & MIGRATE_PFN_MIGRATE))
-			continue;
-		from = migrate_pfn_to_page(batch->src[i]);
-		if (!from && !batch->to_device)
-			continue;
-		to = destination(batch);
-		if (!to)
-			continue;
-		batch->dst[i] = migrate_pfn(page_to_pfn(to));
-		if (from)
-			batch->copy_page[devmodel_copy_add(batch->copies,
-							   devmodel_bus_address(dev, from),
-							   devmodel_bus_address(dev, to),
-							   PAGE_SIZE)] = i;
-		else
-			/* An empty page is filled at its destination, not copied. */
-			batch->fill_page[devmodel_copy_add(batch->fills, 0,
-							   devmodel_bus_address(dev, to),
-							   PAGE_SIZE)] = i;
-	}
-}
-
-static void run_list(struct migration *batch, enum devmodel_copy op,
-		     struct devmodel_copy_list **list, const u16 *page_of)
-{
-	unsigned int i, count = (*list)->count;
-	int ret = devmodel_copy_run(batch->dev, op, list);
-
-	for (i = 0; i < count; i++)
-		if (ret || READ_ONCE((*list)->entry[i].status) != DEVMODEL_STATUS_OK)
-			drop(batch, page_of[i]);
-}
-
-/* Step two, second half: the device moves the bytes; what it could not, drops out. */
-static void transfer(struct migration *batch)
-{
-	run_list(batch, DEVMODEL_COPY_COPY, &batch->copies, batch->copy_page);
-	if (batch->fills)
-		run_list(batch, DEVMODEL_COPY_FILL, &batch->fills, batch->fill_page);
-}
-
-static unsigned long account(struct migration *batch, unsigned long count,
-			     unsigned long start)
-{
-	struct devmodel_driver_stats *stats = &batch->dev->stats;
-	unsigned long i, moved = 0, failed = 0, empty = 0;
-
-	for (i = 0; i < count; i++) {
-		if (batch->dst[i] && (batch->src[i] & MIGRATE_PFN_MIGRATE)) {
-			moved++;
-			empty += !(batch->src[i] & MIGRATE_PFN_VALID);
-		} else if (batch->src[i] & (MIGRATE_PFN_MIGRATE | MIGRATE_PFN_VALID)) {
-			failed++;
-		}
-	}
-	atomic64_add(moved, batch->to_device ? &stats->pages_to_device :
-					       &stats->pages_to_system);
-	atomic64_add(empty, &stats->pages_zeroed);
-	atomic64_add(failed, &stats->pages_failed);
-	trace_devmodel_migrate(batch->dev->id, batch->to_device, start, count, moved, failed);
-	return moved;
-}
-
-/* All steps, for at most DEVMODEL_BATCH pages of one VMA. mmap_lock is held. */
-static int migrate_batch(struct migration *batch)
-{
-	unsigned long count = (batch->args.end - batch->args.start) >> PAGE_SHIFT;
-	int ret = migrate_vma_setup(&batch->args);
-
-	if (ret)
-		return ret;
-	if (batch->args.cpages) {
-		prepare(batch, count);
-		transfer(batch);
-		migrate_vma_pages(&batch->args);
-	}
-	account(batch, count, batch->args.start);
-	migrate_vma_finalize(&batch->args);
-	/* The list is the device's for good: there is nothing to go on with. */
-	return batch->copies && (!batch->to_device || batch->fills) ? 0 : -EIO;
-}
+/* How often room is made for one batch: others may be quicker to take it. */
+#define EVICT_TRIES	4
 
 /*
  * Can migrate_vma_setup() take this VMA, and hmm_range_fault() say where its
@@ -203,33 +29,131 @@ static bool migratable(struct vm_area_struct *vma)
 	       !is_vm_hugetlb_page(vma) && !vma_is_dax(vma);
 }
 
-/* Call @mirror's mm with mmap_lock held for reading. Holes and odd VMAs are skipped. */
-static int migrate_range(struct devmodel_mirror *mirror, unsigned long start,
-			 unsigned long end, bool to_device)
+/* What became of each page, from a batch or several of them: the best of it stays. */
+static void remember(struct migration *batch, u8 *outcomes, unsigned long count)
 {
+	unsigned long i;
+
+	for (i = 0; outcomes && i < count; i++)
+		if (batch->outcome[i] != DEVMODEL_OUTCOME_NOT_MIGRATABLE)
+			outcomes[i] = batch->outcome[i];
+}
+
+/*
+ * Can pages of this VMA leave system memory? Not where ksmd is at work.
+ * migrate_vma_setup() unmaps by address and restores by rmap, which does not
+ * find a page that ksmd has mapped and not entered in its tree yet: its
+ * migration entry stays for good. And what the tree holds, ksmd goes on
+ * reading, where a private page has no bytes for it.
+ */
+static bool may_leave_system(struct vm_area_struct *vma)
+{
+	return !(vma->vm_flags & VM_MERGEABLE);
+}
+
+/* At most DEVMODEL_BATCH pages of one VMA, on their way to a device. */
+struct pull {
+	struct migration *batch;
+	struct devmodel_dev *to;
+	struct vm_area_struct *vma;
+	unsigned long start;
+	unsigned long end;
+	u8 *outcomes;
+	unsigned long starved;
+};
+
+/* Those that lie in one place. */
+static int pull_from(struct pull *pull, struct devmodel_dev *from, struct devmodel_dev *to)
+{
+	int ret;
+
+	migration_aim(pull->batch, from, to);
+	ret = migration_run_vma(pull->batch, pull->vma, pull->start, pull->end, NULL);
+	if (ret)
+		return ret;
+	remember(pull->batch, pull->outcomes, (pull->end - pull->start) >> PAGE_SHIFT);
+	pull->starved += pull->batch->starved;
+	return 0;
+}
+
+/* From a peer's HBM; if there is no way from it to ours, out of it for a beginning. */
+static int pull_from_peer(struct devmodel_dev *peer, void *data)
+{
+	struct pull *pull = data;
+
+	return pull_from(pull, peer, devmodel_reaches_hbm(pull->to, peer) ? pull->to : NULL);
+}
+
+/*
+ * A range within one batch. Holes and odd VMAs are skipped.
+ * Return: 0 or -ENOMEM, -EIO; @starved is how many pages found no frame.
+ */
+static int migrate_once(struct devmodel_mirror *mirror, unsigned long start,
+			unsigned long end, enum way way, u8 *outcomes,
+			unsigned long *starved)
+{
+	struct devmodel_dev *dev = mirror->dev;
+	unsigned long first = start, next;
 	struct migration *batch;
 	int ret = 0;
 
-	batch = migration_new(mirror->dev, to_device, DEVMODEL_BATCH);
+	*starved = 0;
+	batch = migration_new((end - start) >> PAGE_SHIFT);
 	if (!batch)
 		return -ENOMEM;
-	while (start < end && !ret) {
+	mmap_read_lock(mirror->mm);
+	for (; start < end && !ret; start = next) {
 		struct vm_area_struct *vma = find_vma(mirror->mm, start);
-		unsigned long next;
+		struct pull pull = { .batch = batch, .to = dev, .vma = vma };
 
 		if (!vma || vma->vm_start >= end)
 			break;
 		start = max(start, vma->vm_start);
-		next = min3(end, vma->vm_end,
-			    ALIGN(start + 1, (unsigned long)DEVMODEL_BATCH << PAGE_SHIFT));
-		if (migratable(vma)) {
-			migration_aim(batch, vma, start, next);
-			ret = migrate_batch(batch);
+		next = min(end, vma->vm_end);
+		if (!migratable(vma))
+			continue;
+		pull.start = start;
+		pull.end = next;
+		pull.outcomes = outcomes ? outcomes + ((start - first) >> PAGE_SHIFT) : NULL;
+		if (way == ANYWHERE_TO_HBM) {
+			devmodel_exclusive_end(mirror, start, next);
+			ret = devmodel_peers_visit(dev, pull_from_peer, &pull);
 		}
-		start = next;
+		if (!ret && way == HBM_TO_SYSTEM)
+			ret = pull_from(&pull, dev, NULL);
+		else if (!ret && may_leave_system(vma))
+			ret = pull_from(&pull, NULL, dev);
+		*starved += pull.starved;
 	}
+	mmap_read_unlock(mirror->mm);
 	migration_free(batch);
 	return ret;
+}
+
+/*
+ * A range within one batch, with room made where there is none. Between the
+ * tries nothing is held, so that eviction may wait for whom it likes.
+ */
+static int migrate_batch(struct devmodel_mirror *mirror, unsigned long start,
+			 unsigned long end, enum way way, u8 *outcomes)
+{
+	unsigned int tries;
+
+	for (tries = 0;; tries++) {
+		unsigned long starved;
+		int ret = migrate_once(mirror, start, end, way, outcomes, &starved);
+
+		if (ret || !starved || tries == EVICT_TRIES)
+			return ret;
+		starved = min_t(unsigned long, starved, DEVMODEL_BATCH);
+		if (!devmodel_evict(mirror->dev, starved))
+			return 0;
+	}
+}
+
+static unsigned long batch_end(unsigned long start, unsigned long end)
+{
+	return min(end, ALIGN(start + 1, (unsigned long)DEVMODEL_BATCH << PAGE_SHIFT));
 }
 
 /**
@@ -238,17 +162,33 @@ static int migrate_range(struct devmodel_mirror *mirror, unsigned long start,
  * @start: page aligned
  * @end: page aligned
  *
+ * From system memory and from the HBM of other devices.
+ *
  * Return: 0, also when pages stayed, or -ENOMEM, -EIO.
  */
 int devmodel_migrate_to_device(struct devmodel_mirror *mirror, unsigned long start,
 			       unsigned long end)
 {
-	int ret;
+	unsigned long next;
+	int ret = 0;
 
-	mmap_read_lock(mirror->mm);
-	ret = migrate_range(mirror, start, end, true);
-	mmap_read_unlock(mirror->mm);
+	for (; start < end && !ret; start = next) {
+		next = batch_end(start, end);
+		ret = migrate_batch(mirror, start, next, ANYWHERE_TO_HBM, NULL);
+	}
 	return ret;
+}
+
+/**
+ * devmodel_migrate_to_system() - bring a page in HBM back to system memory
+ * @mirror: the mirror; its mm has users
+ * @address: page aligned
+ *
+ * Return: 0, also when it stayed, or -ENOMEM, -EIO.
+ */
+int devmodel_migrate_to_system(struct devmodel_mirror *mirror, unsigned long address)
+{
+	return migrate_batch(mirror, address, address + PAGE_SIZE, HBM_TO_SYSTEM, NULL);
 }
 
 /* Which pages of a range lie in HBM? One flag a page, from the kernel's page table. */
@@ -256,8 +196,9 @@ static int find_in_hbm(struct devmodel_mirror *mirror, unsigned long start,
 		       unsigned long end, unsigned long *pfns)
 {
 	unsigned long i, count = (end - start) >> PAGE_SHIFT;
-	int ret = devmodel_cpu_pfns(mirror, start, end, pfns);
+	int ret;
 
+	ret = devmodel_cpu_pfns(mirror, start, end, pfns);
 	if (ret)
 		return ret;
 	/* A page may move again as we look; what we tell is a moment's truth anyhow. */
@@ -267,41 +208,48 @@ static int find_in_hbm(struct devmodel_mirror *mirror, unsigned long start,
 	return 0;
 }
 
-static u32 outcome(struct devmodel_mirror *mirror, bool to_device, bool before, bool after)
+/* @seen is what the migration said of the page, if it had anything to do with it. */
+static u32 outcome(struct devmodel_mirror *mirror, bool to_device, bool before, bool after,
+		   u8 seen)
 {
-	if (before == to_device)
-		return DEVMODEL_OUTCOME_ALREADY_THERE;
-	if (after == to_device)
+	if (seen == DEVMODEL_OUTCOME_MOVED)
 		return DEVMODEL_OUTCOME_MOVED;
+	if (after == to_device)
+		return before == to_device ? DEVMODEL_OUTCOME_ALREADY_THERE :
+					     DEVMODEL_OUTCOME_MOVED;
 	if (devmodel_is_lost(mirror->dev))
 		return DEVMODEL_OUTCOME_COPY_FAILED;
-	if (to_device && !READ_ONCE(mirror->dev->devmem.free))
-		return DEVMODEL_OUTCOME_NO_MEMORY;
-	return DEVMODEL_OUTCOME_NOT_MIGRATABLE;
+	return seen;
 }
+
+/* What one batch of a request needs. */
+struct places {
+	unsigned long before[DEVMODEL_BATCH];
+	unsigned long after[DEVMODEL_BATCH];
+	u8 seen[DEVMODEL_BATCH];
+};
 
 /* One batch of a request, with what became of each of its pages. */
 static int migrate_and_tell(struct devmodel_mirror *mirror,
-			    struct devmodel_migrate *request, unsigned long start,
-			    unsigned long end, unsigned long *before)
+			    struct devmodel_migrate *request, enum way way,
+			    unsigned long start, unsigned long end, struct places *places)
 {
-	unsigned long *after = before + DEVMODEL_BATCH;
 	unsigned long i, count = (end - start) >> PAGE_SHIFT;
-	bool to_device = request->target == DEVMODEL_TARGET_DEVICE;
+	bool to_device = way != HBM_TO_SYSTEM;
 	u32 __user *outcomes = u64_to_user_ptr(request->outcomes);
 	int ret;
 
-	mmap_read_lock(mirror->mm);
-	ret = find_in_hbm(mirror, start, end, before);
+	memset(places->seen, DEVMODEL_OUTCOME_NOT_MIGRATABLE, count);
+	ret = find_in_hbm(mirror, start, end, places->before);
 	if (!ret)
-		ret = migrate_range(mirror, start, end, to_device);
+		ret = migrate_batch(mirror, start, end, way, places->seen);
 	if (!ret)
-		ret = find_in_hbm(mirror, start, end, after);
-	mmap_read_unlock(mirror->mm);
+		ret = find_in_hbm(mirror, start, end, places->after);
 	if (ret)
 		return ret;
 	for (i = 0; i < count; i++) {
-		u32 what = outcome(mirror, to_device, before[i], after[i]);
+		u32 what = outcome(mirror, to_device, places->before[i], places->after[i],
+				   places->seen[i]);
 		unsigned long page = ((start - request->address) >> PAGE_SHIFT) + i;
 
 		request->moved += what == DEVMODEL_OUTCOME_MOVED;
@@ -317,101 +265,37 @@ static int migrate_and_tell(struct devmodel_mirror *mirror,
  * devmodel_migrate() - DEVMODEL_IOC_MIGRATE
  * @mirror: the mirror of the calling process
  * @request: a checked range and a target; the counts are filled in
+ * @peers: to a device: take pages out of other devices' HBM too
  *
  * Return: 0, also when pages stayed; -EINVAL, -EOPNOTSUPP where the model has
  * no device memory, -EINTR, -ENOMEM, -EIO.
  */
-int devmodel_migrate(struct devmodel_mirror *mirror, struct devmodel_migrate *request)
+int devmodel_migrate(struct devmodel_mirror *mirror, struct devmodel_migrate *request,
+		     bool peers)
 {
 	unsigned long start = request->address, end = start + request->length, next;
-	unsigned long *places;
+	enum way way = peers ? ANYWHERE_TO_HBM : SYSTEM_TO_HBM;
+	struct places *places;
 	int ret = 0;
 
 	if (request->flags || request->target > DEVMODEL_TARGET_DEVICE)
 		return -EINVAL;
 	if (!mirror->dev->devmem.ready)
 		return -EOPNOTSUPP;
-	places = kvmalloc_array(2 * DEVMODEL_BATCH, sizeof(*places), GFP_KERNEL);
+	if (request->target == DEVMODEL_TARGET_SYSTEM)
+		way = HBM_TO_SYSTEM;
+	places = kvmalloc(sizeof(*places), GFP_KERNEL);
 	if (!places)
 		return -ENOMEM;
 	request->moved = 0;
 	request->already = 0;
 	request->failed = 0;
 	for (; start < end && !ret; start = next) {
-		next = min(end, ALIGN(start + 1, (unsigned long)DEVMODEL_BATCH << PAGE_SHIFT));
+		next = batch_end(start, end);
 		ret = fatal_signal_pending(current) ? -EINTR :
-			migrate_and_tell(mirror, request, start, next, places);
+			migrate_and_tell(mirror, request, way, start, next, places);
 		cond_resched();
 	}
 	kvfree(places);
 	return ret;
-}
-
-/**
- * devmodel_migrate_to_ram() - the CPU touched a private page
- * @vmf: the fault; mmap_lock is held
- *
- * Return: 0, or VM_FAULT_SIGBUS if the page cannot be brought back.
- */
-vm_fault_t devmodel_migrate_to_ram(struct vm_fault *vmf)
-{
-	struct devmodel_dev *dev = page_pgmap(vmf->page)->owner;
-	unsigned long start = vmf->address & PAGE_MASK;
-	struct migration *batch;
-	vm_fault_t result = 0;
-
-	batch = migration_new(dev, false, 1);
-	if (!batch)
-		return VM_FAULT_OOM;
-	migration_aim(batch, vmf->vma, start, start + PAGE_SIZE);
-	batch->args.fault_page = vmf->page;
-	/*
-	 * Another thread may have been quicker, and then there is nothing to
-	 * move: the CPU looks again. A page that was here and would not go is
-	 * the only failure.
-	 */
-	if (migrate_batch(batch))
-		result = VM_FAULT_SIGBUS;
-	else if (batch->args.cpages && !batch->dst[0])
-		result = VM_FAULT_SIGBUS;
-	atomic64_inc(&dev->stats.cpu_faults);
-	trace_devmodel_cpu_fault(dev->id, start, !result);
-	migration_free(batch);
-	return result;
-}
-
-/**
- * devmodel_evict_all() - bring every page in HBM back to system memory
- * @dev: the device; no frame is given out any more
- *
- * Return: 0, or -EBUSY if pages would not go.
- */
-int devmodel_evict_all(struct devmodel_dev *dev)
-{
-	unsigned long first = dev->devmem.pagemap.range.start >> PAGE_SHIFT;
-	unsigned long count = range_len(&dev->devmem.pagemap.range) >> PAGE_SHIFT;
-	struct migration *batch;
-	unsigned long done, step;
-
-	if (!dev->devmem.ready)
-		return 0;
-	batch = migration_new(dev, false, DEVMODEL_BATCH);
-	if (!batch)
-		return -ENOMEM;
-	for (done = 0; done < count && READ_ONCE(dev->devmem.in_use); done += step) {
-		step = min_t(unsigned long, count - done, DEVMODEL_BATCH);
-		batch->copies->count = 0;
-		if (migrate_device_range(batch->src, first + done, step))
-			break;
-		prepare(batch, step);
-		transfer(batch);
-		migrate_device_pages(batch->src, batch->dst, step);
-		account(batch, step, 0);
-		migrate_device_finalize(batch->src, batch->dst, step);
-		if (!batch->copies)
-			break;
-		cond_resched();
-	}
-	migration_free(batch);
-	return READ_ONCE(dev->devmem.in_use) ? -EBUSY : 0;
 }

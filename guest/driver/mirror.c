@@ -6,15 +6,18 @@
  *
  * The 2015 interface had one update(mirror, event) with
  * new_pte = old_pte & event->pte_mask, called before the change takes effect.
- * mirror_update() is that, on top of today's interval notifier: when it
- * returns, the device has stopped using the old translations.
+ * That is here, on top of today's interval notifier, in two halves:
+ * mirror_update() takes rights away, and when it returns the device has stopped
+ * using the old translations; devmodel_mirror_grant() gives what a device fault
+ * asked for. event_of() is where the kernel's words become those of 2015.
  *
  * DOC: Lifetime
  *
  * A mirror is made by open() and holds the mm_struct, not its users. It is
- * stopped once: by exit or exec of the address space, by the last close, or by
- * removal of the device, whichever comes first. Stopping ends the device's
- * programs before the context goes; release() is traced there.
+ * stopped once: by exit or exec of the address space, by the last close, by
+ * removal or loss of the device, or by an update that the device fails,
+ * whichever comes first. Stopping ends the device's programs before the context
+ * goes; release() is traced there.
  */
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
@@ -33,22 +36,37 @@ struct mirror_event {
 
 #define NO_WRITE	(~(DEVMODEL_PTE_WRITE | DEVMODEL_PTE_ATOMIC))
 
+static const struct mirror_event EVENT_FORK = { "FORK", NO_WRITE, false };
+static const struct mirror_event EVENT_ISDIRTY = { "ISDIRTY", NO_WRITE, false };
 static const struct mirror_event EVENT_MIGRATE = { "MIGRATE", 0, false };
 static const struct mirror_event EVENT_MUNMAP = { "MUNMAP", 0, true };
-static const struct mirror_event EVENT_ISDIRTY = { "ISDIRTY", NO_WRITE, false };
 static const struct mirror_event EVENT_WRITE_PROTECT = { "WRITE_PROTECT", NO_WRITE, false };
 static const struct mirror_event EVENT_EXCLUSIVE = { "EXCLUSIVE", 0, false };
 
+/*
+ * The event of 2015 for one of today's; NULL is its NONE: nothing is taken away,
+ * so there is nothing to do. What the kernel calls CLEAR is a page that goes
+ * while the range stays (reclaim, compaction, KSM, collapse, discarding, COW).
+ */
 static const struct mirror_event *event_of(const struct mmu_notifier_range *range)
 {
+	vm_flags_t flags;
+
 	switch (range->event) {
 	case MMU_NOTIFY_UNMAP:
 	case MMU_NOTIFY_RELEASE:
 		return &EVENT_MUNMAP;
 	case MMU_NOTIFY_PROTECTION_VMA:
-		return devmodel_stays_readable(range) ? &EVENT_WRITE_PROTECT : &EVENT_MUNMAP;
-	case MMU_NOTIFY_PROTECTION_PAGE:
+		flags = devmodel_vm_flags(range);
+		if (!(flags & VM_READ))
+			return &EVENT_MUNMAP;
+		/* Writable still, unless it is userfaultfd's pages that are protected. */
+		if ((flags & VM_WRITE) && !(flags & VM_UFFD_WP))
+			return NULL;
 		return &EVENT_WRITE_PROTECT;
+	case MMU_NOTIFY_PROTECTION_PAGE:
+		/* Of private memory that is fork(), of shared memory write-back. */
+		return devmodel_vm_flags(range) & VM_SHARED ? &EVENT_WRITE_PROTECT : &EVENT_FORK;
 	case MMU_NOTIFY_SOFT_DIRTY:
 		return &EVENT_ISDIRTY;
 	case MMU_NOTIFY_EXCLUSIVE:
@@ -67,14 +85,51 @@ static void mirror_update(struct devmodel_mirror *mirror,
 	if (trace_devmodel_update_enabled())
 		before = devmodel_pt_count(mirror, start, end);
 	devmodel_pt_update(mirror, start, end, event->pte_mask, event->free_tables);
-	if (trace_devmodel_update_enabled()) {
+	/* A range that the device does not map is no news to it. */
+	if (before.entries) {
 		after = devmodel_pt_count(mirror, start, end);
 		trace_devmodel_update(mirror->dev->id, mirror->ctx, event->name, start, end,
 				      event->pte_mask, &before, &after);
 	}
 }
 
-static void mirror_stop_locked(struct devmodel_mirror *mirror)
+/**
+ * devmodel_mirror_grant() - answer a device fault: DEVICE_RFAULT, DEVICE_WFAULT
+ * @mirror: the mirror, pt_lock held, the notifier's sequence checked
+ * @stash: tables to use
+ * @range: what the kernel's page table says, see devmodel_pt_map()
+ * @write: the device wants to write
+ * @exclusive: it alone is to reach the pages
+ *
+ * Return: 0, or -ENOMEM if the stash ran out.
+ */
+int devmodel_mirror_grant(struct devmodel_mirror *mirror, struct devmodel_pt_stash *stash,
+			  const struct hmm_range *range, bool write, bool exclusive)
+{
+	bool traced = trace_devmodel_update_enabled();
+	struct devmodel_pt_count before = {}, after;
+	int ret;
+
+	if (traced)
+		before = devmodel_pt_count(mirror, range->start, range->end);
+	ret = devmodel_pt_map(mirror, stash, range, exclusive);
+	if (traced && !ret) {
+		after = devmodel_pt_count(mirror, range->start, range->end);
+		trace_devmodel_update(mirror->dev->id, mirror->ctx,
+				      write ? "DEVICE_WFAULT" : "DEVICE_RFAULT",
+				      range->start, range->end, ~0ULL, &before, &after);
+	}
+	return ret;
+}
+
+/**
+ * devmodel_mirror_cut() - take its context away from the device
+ * @mirror: the mirror, pt_lock held
+ *
+ * Programs end before this is acknowledged; then nobody walks the tables. A
+ * device that refuses that, too, is lost.
+ */
+void devmodel_mirror_cut(struct devmodel_mirror *mirror)
 {
 	struct devmodel_control_command command = {
 		.opcode = DEVMODEL_CONTROL_CONTEXT_DESTROY,
@@ -84,11 +139,23 @@ static void mirror_stop_locked(struct devmodel_mirror *mirror)
 	lockdep_assert_held(&mirror->pt_lock);
 	if (mirror->stopped)
 		return;
-	/* Programs end before this is acknowledged; then nobody walks the tables. */
-	devmodel_control_one(mirror->dev, &command);
+	if (!devmodel_control(mirror->dev, &command, 1) &&
+	    command.status != DEVMODEL_STATUS_OK &&
+	    command.status != DEVMODEL_STATUS_NO_CONTEXT)
+		devmodel_lost(mirror->dev, "it refused to give up a context");
 	mirror->stopped = true;
+}
+
+static void mirror_stop_locked(struct devmodel_mirror *mirror)
+{
+	lockdep_assert_held(&mirror->pt_lock);
+	if (mirror->released)
+		return;
+	mirror->released = true;
+	devmodel_mirror_cut(mirror);
 	mirror_update(mirror, &EVENT_MUNMAP, 0, ULONG_MAX);
 	trace_devmodel_release(mirror->dev->id, mirror->ctx);
+	devmodel_oracle_mirror(mirror, DEVMODEL_TRACE_RELEASE);
 }
 
 /**
@@ -108,6 +175,7 @@ static bool mirror_invalidate(struct mmu_interval_notifier *notifier,
 {
 	struct devmodel_mirror *mirror =
 		container_of(notifier, struct devmodel_mirror, notifier);
+	const struct mirror_event *event = event_of(range);
 
 	/* Our own claim to exclusive access: it gives, and takes nothing. */
 	if (range->event == MMU_NOTIFY_EXCLUSIVE && range->owner == mirror->dev)
@@ -119,7 +187,7 @@ static bool mirror_invalidate(struct mmu_interval_notifier *notifier,
 			return false;
 		/* Waiting for the device sleeps; having nothing to do does not. */
 		if (range->event == MMU_NOTIFY_RELEASE ||
-		    devmodel_pt_count(mirror, range->start, range->end).entries) {
+		    (event && devmodel_pt_count(mirror, range->start, range->end).entries)) {
 			mutex_unlock(&mirror->pt_lock);
 			return false;
 		}
@@ -129,8 +197,11 @@ static bool mirror_invalidate(struct mmu_interval_notifier *notifier,
 	atomic64_inc(&mirror->dev->stats.notifications);
 	if (range->event == MMU_NOTIFY_RELEASE)
 		mirror_stop_locked(mirror);
-	else
-		mirror_update(mirror, event_of(range), range->start, range->end);
+	else if (event)
+		mirror_update(mirror, event, range->start, range->end);
+	/* The device failed the update: that is the end of this mirror. */
+	if (mirror->stopped)
+		mirror_stop_locked(mirror);
 	mutex_unlock(&mirror->pt_lock);
 	return true;
 }
@@ -203,13 +274,14 @@ struct devmodel_mirror *devmodel_mirror_register(struct devmodel_dev *dev)
 	xa_init_flags(&mirror->programs, XA_FLAGS_ALLOC1);
 	/* Until the device knows the context there is nothing to stop in it. */
 	mirror->stopped = true;
+	mirror->released = true;
 
 	ret = devmodel_pt_init(mirror);
 	if (ret)
-		goto err_free;
+		goto err_put;
 	ret = mirror_enter(mirror);
 	if (ret)
-		goto err_pt;
+		goto err_put;
 	ret = mmu_interval_notifier_insert(&mirror->notifier, mirror->mm, 0,
 					   ULONG_MAX & PAGE_MASK, &mirror_notifier_ops);
 	if (ret)
@@ -218,7 +290,10 @@ struct devmodel_mirror *devmodel_mirror_register(struct devmodel_dev *dev)
 	if (ret)
 		goto err_notifier;
 	mutex_lock(&mirror->pt_lock);
-	mirror->stopped = false;
+	devmodel_oracle_mirror(mirror, DEVMODEL_TRACE_REGISTER);
+	mirror->released = false;
+	/* From here on devmodel_mirror_get() finds it. */
+	smp_store_release(&mirror->stopped, false);
 	mutex_unlock(&mirror->pt_lock);
 	atomic64_inc(&dev->stats.mirrors);
 	trace_devmodel_register(dev->id, mirror->ctx);
@@ -228,11 +303,9 @@ err_notifier:
 	mmu_interval_notifier_remove(&mirror->notifier);
 err_leave:
 	mirror_leave(mirror);
-err_pt:
-	devmodel_pt_fini(mirror);
-err_free:
-	mmdrop(mirror->mm);
-	kfree(mirror);
+err_put:
+	/* Whoever goes through the mirrors may have found it already. */
+	devmodel_mirror_put(mirror);
 	return ERR_PTR(ret);
 }
 
@@ -259,6 +332,9 @@ void devmodel_mirror_put(struct devmodel_mirror *mirror)
  * @dev: the device
  * @ctx: context id, from the device and so perhaps nonsense
  *
+ * One that is on its way is not found: a late fault of the mirror that had the
+ * context before must not reach it.
+ *
  * Return: the mirror or NULL.
  */
 struct devmodel_mirror *devmodel_mirror_get(struct devmodel_dev *dev, u32 ctx)
@@ -267,6 +343,9 @@ struct devmodel_mirror *devmodel_mirror_get(struct devmodel_dev *dev, u32 ctx)
 
 	mutex_lock(&dev->mirrors_lock);
 	mirror = xa_load(&dev->mirrors, ctx);
+	/* Pairs with devmodel_mirror_register(). */
+	if (mirror && smp_load_acquire(&mirror->stopped))
+		mirror = NULL;
 	if (mirror)
 		kref_get(&mirror->ref);
 	mutex_unlock(&dev->mirrors_lock);
@@ -288,20 +367,32 @@ void devmodel_mirror_unregister(struct devmodel_mirror *mirror)
 	devmodel_mirror_put(mirror);
 }
 
+/**
+ * devmodel_mirror_next() - one mirror after the other
+ * @dev: the device
+ * @ctx: 0 to begin; the mirror's context id, to go on from
+ *
+ * Return: the next mirror, with a reference, or NULL.
+ */
+struct devmodel_mirror *devmodel_mirror_next(struct devmodel_dev *dev, unsigned long *ctx)
+{
+	struct devmodel_mirror *mirror;
+
+	mutex_lock(&dev->mirrors_lock);
+	mirror = xa_find_after(&dev->mirrors, ctx, ULONG_MAX, XA_PRESENT);
+	if (mirror)
+		kref_get(&mirror->ref);
+	mutex_unlock(&dev->mirrors_lock);
+	return mirror;
+}
+
 /* Stop every mirror of a device that is going away. Their files stay open. */
 void devmodel_mirrors_stop(struct devmodel_dev *dev)
 {
 	struct devmodel_mirror *mirror;
 	unsigned long ctx = 0;
 
-	for (;;) {
-		mutex_lock(&dev->mirrors_lock);
-		mirror = xa_find_after(&dev->mirrors, &ctx, ULONG_MAX, XA_PRESENT);
-		if (mirror)
-			kref_get(&mirror->ref);
-		mutex_unlock(&dev->mirrors_lock);
-		if (!mirror)
-			return;
+	while ((mirror = devmodel_mirror_next(dev, &ctx))) {
 		devmodel_mirror_stop(mirror);
 		devmodel_mirror_put(mirror);
 	}

@@ -127,8 +127,11 @@ struct pt_walk {
 	unsigned long first;
 	unsigned long last;
 	unsigned long count;
+	unsigned long dirty_start;
+	unsigned long dirty_end;
 	struct devmodel_pt_count tally;
 	u64 *ptes;
+	unsigned long *young;
 };
 
 static void pt_walk_level(struct pt_walk *walk, struct page *table, int level,
@@ -220,6 +223,64 @@ void devmodel_pt_read(struct devmodel_mirror *mirror, unsigned long start,
 	pt_walk(&walk);
 }
 
+static unsigned long hbm_frame(u64 entry)
+{
+	return (entry & DEVMODEL_PTE_ADDRESS) >> PAGE_SHIFT;
+}
+
+static bool in_own_hbm(u64 entry)
+{
+	return (entry & DEVMODEL_PTE_APERTURE) >> DEVMODEL_PTE_APERTURE_SHIFT ==
+	       DEVMODEL_APERTURE_HBM;
+}
+
+/* Have the device clear ACCESSED in the region at walk->first, if there is one. */
+static void pt_age_region(struct pt_walk *walk)
+{
+	struct devmodel_control_command command = {
+		.opcode = DEVMODEL_CONTROL_AGE,
+		.ctx = walk->mirror->ctx,
+		.va = walk->first,
+		.length = (u64)DEVMODEL_AGE_PAGES << PAGE_SHIFT,
+	};
+
+	if (walk->count)
+		devmodel_control_one(walk->mirror->dev, &command);
+}
+
+/* What has been used; walk->first is the 2 MiB region that is to be aged next. */
+static void visit_age(struct pt_walk *walk, struct page *table, u64 *entry,
+		      unsigned long address, int level)
+{
+	u64 value = READ_ONCE(*entry);
+	unsigned long i;
+
+	if (!(value & DEVMODEL_PTE_ACCESSED) || !in_own_hbm(value))
+		return;
+	for (i = 0; i < BIT(level * DEVMODEL_LEVEL_BITS); i++)
+		set_bit(hbm_frame(value) + i, walk->young);
+	if (walk->count && walk->first == (address & ~(LEAF_SIZE - 1)))
+		return;
+	pt_age_region(walk);
+	walk->first = address & ~(LEAF_SIZE - 1);
+	walk->count = 1;
+}
+
+/**
+ * devmodel_pt_age() - which frames of its HBM has the device used?
+ * @mirror: the mirror, pt_lock held
+ * @young: a bit for each frame, set for those used since the last call
+ */
+void devmodel_pt_age(struct devmodel_mirror *mirror, unsigned long *young)
+{
+	struct pt_walk walk = {
+		.mirror = mirror, .end = ULONG_MAX, .young = young, .visit = visit_age,
+	};
+
+	pt_walk(&walk);
+	pt_age_region(&walk);
+}
+
 /* First pass of an update: take rights away from entries, leave the frame. */
 static void visit_take(struct pt_walk *walk, struct page *table, u64 *entry,
 		       unsigned long address, int level)
@@ -237,7 +298,7 @@ static void visit_take(struct pt_walk *walk, struct page *table, u64 *entry,
 	walk->last = address + (1UL << level_shift(level));
 }
 
-static void entry_dirty_page(struct devmodel_mirror *mirror, u64 value)
+static bool entry_dirty_page(struct devmodel_mirror *mirror, u64 value)
 {
 	struct page *page = devmodel_bus_page(mirror->dev, value & (DEVMODEL_PTE_ADDRESS |
 								   DEVMODEL_PTE_APERTURE));
@@ -246,10 +307,24 @@ static void entry_dirty_page(struct devmodel_mirror *mirror, u64 value)
 	 * The CPU's page table maps the page until this callback returns, so
 	 * it can neither be freed nor truncated under us.
 	 */
-	if (page) {
-		set_page_dirty(page);
-		atomic64_inc(&mirror->dev->stats.pages_dirtied);
+	if (!page)
+		return false;
+	set_page_dirty(page);
+	atomic64_inc(&mirror->dev->stats.pages_dirtied);
+	return true;
+}
+
+/* Tell the oracle of dirty pages, neighbours as one run; at the end of a walk all that is left. */
+static void walk_tell_dirty(struct pt_walk *walk, unsigned long start, unsigned long end)
+{
+	if (!devmodel_oracle_listens(walk->mirror->dev))
+		return;
+	if (start != walk->dirty_end || start == end) {
+		if (walk->dirty_start != walk->dirty_end)
+			devmodel_oracle_dirty(walk->mirror, walk->dirty_start, walk->dirty_end);
+		walk->dirty_start = start;
 	}
+	walk->dirty_end = end;
 }
 
 /* Second pass, once it is acknowledged: what the device wrote is now final. */
@@ -260,8 +335,8 @@ static void visit_settle(struct pt_walk *walk, struct page *table, u64 *entry,
 
 	if (!(value & PTE_TAKEN))
 		return;
-	if (value & DEVMODEL_PTE_DIRTY)
-		entry_dirty_page(walk->mirror, value);
+	if ((value & DEVMODEL_PTE_DIRTY) && entry_dirty_page(walk->mirror, value))
+		walk_tell_dirty(walk, address, address + (1UL << level_shift(level)));
 	if (value & DEVMODEL_PTE_VALID) {
 		entry_set_low(entry, value & ~PTE_TAKEN);
 		entry_clear_device_byte(entry);
@@ -289,8 +364,9 @@ static int pt_invalidate(struct devmodel_mirror *mirror, unsigned long start,
 	trace_devmodel_invalidate(mirror->dev->id, mirror->ctx, start, end, ret);
 	atomic64_inc(&mirror->invalidates);
 	atomic64_inc(&mirror->dev->stats.invalidates);
+	/* Without its context the device has no translations of this mirror's at all. */
 	if (ret == -EPROTO)
-		devmodel_lost(mirror->dev, "it refused an invalidate");
+		devmodel_mirror_cut(mirror);
 	return ret;
 }
 
@@ -372,6 +448,9 @@ void devmodel_pt_update(struct devmodel_mirror *mirror, unsigned long start,
 		pt_invalidate(mirror, walk.first, walk.last);
 		walk.visit = visit_settle;
 		pt_walk(&walk);
+		walk_tell_dirty(&walk, 0, 0);
+		if (devmodel_oracle_listens(mirror->dev))
+			devmodel_oracle_update(mirror, walk.first, walk.last, pte_mask);
 	}
 	if (free_tables)
 		pt_prune(mirror, start, end);
@@ -450,6 +529,31 @@ static void pt_set(struct devmodel_mirror *mirror, struct page *table, u64 *entr
 	set_page_private(table, page_private(table) + 1);
 }
 
+/* Tell the oracle what pt_set() is about to make of a range, neighbours as one run. */
+static void pt_tell(struct devmodel_mirror *mirror, const struct hmm_range *range,
+		    bool exclusive)
+{
+	unsigned long i, count = (range->end - range->start) >> PAGE_SHIFT;
+	unsigned long first = 0;
+	u64 run = 0;
+
+	if (!devmodel_oracle_listens(mirror->dev))
+		return;
+	for (i = 0; i <= count; i++) {
+		u64 value = 0;
+
+		if (i < count && (range->hmm_pfns[i] & HMM_PFN_VALID))
+			value = pt_entry(mirror, range->hmm_pfns[i], exclusive);
+		if (run && value == run + ((i - first) << PAGE_SHIFT))
+			continue;
+		if (run)
+			devmodel_oracle_map(mirror, range->start + (first << PAGE_SHIFT),
+					    i - first, run);
+		run = value;
+		first = i;
+	}
+}
+
 static bool pt_is_huge(struct devmodel_mirror *mirror, const struct hmm_range *range)
 {
 	unsigned long first = range->hmm_pfns[0];
@@ -489,6 +593,7 @@ int devmodel_pt_map(struct devmodel_mirror *mirror, struct devmodel_pt_stash *st
 	entry = &table_of(table)[level_index(address, 1)];
 	if (pt_is_huge(mirror, range) &&
 	    (!READ_ONCE(*entry) || (READ_ONCE(*entry) & DEVMODEL_PTE_LEAF))) {
+		pt_tell(mirror, range, exclusive);
 		pt_set(mirror, table, entry, address,
 		       pt_entry(mirror, range->hmm_pfns[0], exclusive) |
 		       DEVMODEL_PTE_LEAF);
@@ -497,6 +602,7 @@ int devmodel_pt_map(struct devmodel_mirror *mirror, struct devmodel_pt_stash *st
 	table = pt_table_below(mirror, stash, table, address, 1);
 	if (!table)
 		return -ENOMEM;
+	pt_tell(mirror, range, exclusive);
 	for (; address < range->end; address += PAGE_SIZE) {
 		unsigned long pfn = range->hmm_pfns[(address - range->start) >> PAGE_SHIFT];
 

@@ -15,7 +15,7 @@
 
 static char *model_name = "auto";
 module_param_named(model, model_name, charp, 0444);
-MODULE_PARM_DESC(model, "memory model: auto (what the machine was configured for), mirror, private, coherent");
+MODULE_PARM_DESC(model, "memory model: auto (what the machine was configured for), mirror, private, coherent, numa, cdm");
 
 static bool offer_dmirror;
 module_param_named(dmirror, offer_dmirror, bool, 0444);
@@ -25,6 +25,8 @@ static const char * const models[] = {
 	[DEVMODEL_MODEL_MIRROR] = "mirror",
 	[DEVMODEL_MODEL_PRIVATE] = "private",
 	[DEVMODEL_MODEL_COHERENT] = "coherent",
+	[DEVMODEL_MODEL_NUMA] = "numa",
+	[DEVMODEL_MODEL_CDM] = "cdm",
 };
 
 static DEFINE_IDA(ids);
@@ -89,7 +91,7 @@ static int choose_model(struct devmodel_dev *dev)
 		choice = match_string(models, ARRAY_SIZE(models), model_name);
 		if (choice < 0) {
 			dev_err(&dev->pdev->dev,
-				"model=%s: this driver knows auto, mirror, private and coherent\n",
+				"model=%s: this driver knows auto, mirror, private, coherent, numa and cdm\n",
 				model_name);
 			return -EINVAL;
 		}
@@ -97,7 +99,7 @@ static int choose_model(struct devmodel_dev *dev)
 	}
 	if (model >= ARRAY_SIZE(models)) {
 		dev_err(&dev->pdev->dev,
-			"the machine was configured for model %u: this driver knows mirror, private and coherent\n",
+			"the machine was configured for model %u, which this driver does not know\n",
 			model);
 		return -EINVAL;
 	}
@@ -129,6 +131,10 @@ static int map_rings(struct devmodel_dev *dev)
 		ret = devmodel_ring_init(dev, &dev->fault_ring, regs->fault_offset,
 					 regs->fault_entries,
 					 sizeof(struct devmodel_fault_record));
+	if (!ret && (regs->features & DEVMODEL_FEATURE_TRACE))
+		ret = devmodel_ring_init(dev, &dev->trace_ring, regs->trace_offset,
+					 regs->trace_entries,
+					 sizeof(struct devmodel_trace_record));
 	return ret;
 }
 
@@ -210,6 +216,7 @@ static struct devmodel_dev *dev_new(struct pci_dev *pdev)
 	mutex_init(&dev->control_lock);
 	mutex_init(&dev->mirrors_lock);
 	spin_lock_init(&dev->submit_lock);
+	spin_lock_init(&dev->trace_lock);
 	devmodel_completion_init(dev);
 	xa_init_flags(&dev->mirrors, XA_FLAGS_ALLOC1);
 	init_waitqueue_head(&dev->fault_wait);
@@ -293,6 +300,7 @@ static int devmodel_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	ret = start_fault_thread(dev);
 	if (ret)
 		goto err_irqs;
+	devmodel_oracle_model(dev);
 	ret = devmodel_devmem_init(dev);
 	if (ret)
 		goto err_thread;
@@ -328,12 +336,66 @@ static bool empty_hbm(struct devmodel_dev *dev)
 {
 	unsigned long deadline = jiffies + DEVMODEL_TIMEOUT;
 
+	if (devmodel_is_node(dev)) {
+		/* A node that would not go is memory of the kernel's, and needs no driver. */
+		devmodel_node_remove(dev);
+		return true;
+	}
 	while (devmodel_evict_all(dev)) {
 		if (devmodel_is_lost(dev) || time_after(jiffies, deadline))
 			return false;
 		schedule_timeout_uninterruptible(DEVMODEL_LOOK_AGAIN);
 	}
 	return true;
+}
+
+static bool no_pages_left(struct devmodel_dev *dev)
+{
+	bool none;
+
+	/* Taken so that who let the last one go is through with it. */
+	spin_lock_irq(&dev->devmem.lock);
+	none = !dev->devmem.in_use;
+	spin_unlock_irq(&dev->devmem.lock);
+	return none;
+}
+
+/* Wait for the processes that map lost pages, then take down what was kept for them. */
+static void bury(struct devmodel_dev *dev)
+{
+	wait_event_idle(dev->devmem.empty, no_pages_left(dev));
+	devmodel_devmem_fini(dev);
+	unmap_bars(dev);
+	pci_dev_put(dev->pdev);
+	kref_put(&dev->ref, devmodel_dev_release);
+}
+
+static int undertaker(void *data)
+{
+	bury(data);
+	module_put_and_kthread_exit(0);
+}
+
+/*
+ * Processes still map pages whose bytes only the device has. Their touches end
+ * in SIGBUS, and for that the struct pages and this module have to stay as long
+ * as these processes do.
+ */
+static void stay_lost(struct devmodel_dev *dev)
+{
+	dev_err(&dev->pdev->dev, "%lu pages could not be brought back and stay lost\n",
+		dev->devmem.in_use);
+	devmodel_lost(dev, "removed with pages in HBM");
+	devmodel_devmem_hide(dev);
+	pci_dev_get(dev->pdev);
+	kref_get(&dev->ref);
+	if (!try_module_get(THIS_MODULE)) {
+		/* It is being unloaded, which nobody can stop any more. */
+		dev_err(&dev->pdev->dev, "unloading waits for the processes that map them\n");
+		bury(dev);
+	} else if (IS_ERR(kthread_run(undertaker, dev, "%s-lost", dev->name))) {
+		dev_err(&dev->pdev->dev, "no thread to wait for them: they stay for good\n");
+	}
 }
 
 static void devmodel_remove(struct pci_dev *pdev)
@@ -347,25 +409,15 @@ static void devmodel_remove(struct pci_dev *pdev)
 	synchronize_srcu(&dev->alive);
 	devmodel_mirrors_stop(dev);
 	empty = empty_hbm(dev);
-	if (empty) {
+	if (empty)
 		devmodel_devmem_fini(dev);
-	} else {
-		/*
-		 * Processes still map pages whose bytes only the device has.
-		 * Their touches end in SIGBUS, and for that the struct pages
-		 * and this module have to stay.
-		 */
-		dev_err(&pdev->dev, "%lu pages could not be brought back and stay lost\n",
-			dev->devmem.in_use);
-		devmodel_lost(dev, "removed with pages in HBM");
-		kref_get(&dev->ref);
-		__module_get(THIS_MODULE);
-	}
 	kthread_stop(dev->fault_thread);
 	irqs_fini(dev);
-	ida_free(&ids, dev->id);
 	if (empty)
 		unmap_bars(dev);
+	else
+		stay_lost(dev);
+	ida_free(&ids, dev->id);
 	pci_disable_device(pdev);
 	kref_put(&dev->ref, devmodel_dev_release);
 }
@@ -387,6 +439,7 @@ static int __init devmodel_init(void)
 {
 	int ret;
 
+	devmodel_oracle_init();
 	devmodel_debugfs_init();
 	ret = pci_register_driver(&devmodel_driver);
 	if (ret)

@@ -136,6 +136,24 @@ void devmodel_lost(struct devmodel_dev *dev, const char *why)
 	if (xchg(&dev->lost, true))
 		return;
 	dev_err(&dev->pdev->dev, "device lost: %s\n", why);
+	/*
+	 * Memory that it was given is somebody else's soon: if it lives after
+	 * all, it is to touch none of it again.
+	 */
+	devmodel_reset_begin(dev);
 	devmodel_pending_fail_all(dev);
 	wake_up_all(&dev->fault_wait);
+}
+
+/**
+ * devmodel_answers() - see whether the device's agent has ended
+ * @dev: the device
+ *
+ * Return: false if the device is lost.
+ */
+bool devmodel_answers(struct devmodel_dev *dev)
+{
+	if (!devmodel_is_lost(dev) && READ_ONCE(dev->regs->state) != DEVMODEL_DEVICE_READY)
+		devmodel_lost(dev, "its agent ended");
+	return !devmodel_is_lost(dev);
 }

@@ -9,7 +9,7 @@
 
 /**
  * devmodel_cpu_pfns() - what the kernel's page table holds for a range, as it is
- * @mirror: the mirror; mmap_lock is held for reading
+ * @mirror: the mirror
  * @start: page aligned
  * @end: page aligned
  * @pfns: one HMM pfn per page
@@ -33,8 +33,7 @@ int devmodel_cpu_pfns(struct devmodel_mirror *mirror, unsigned long start,
 
 	do {
 		range.notifier_seq = mmu_interval_read_begin(range.notifier);
-		memset(pfns, 0, ((end - start) >> PAGE_SHIFT) * sizeof(*pfns));
-		ret = hmm_range_fault(&range);
+		ret = devmodel_mm_fault(mirror, &range);
 	} while (ret == -EBUSY && time_before(jiffies, deadline));
 	return ret;
 }
@@ -74,6 +73,8 @@ static u32 device_state(u64 pte)
 		state |= DEVMODEL_PAGE_ACCESSED;
 	if (pte & DEVMODEL_PTE_DIRTY)
 		state |= DEVMODEL_PAGE_DIRTY;
+	if (pte & DEVMODEL_PTE_ATOMIC)
+		state |= DEVMODEL_PAGE_ATOMIC;
 	if ((pte & DEVMODEL_PTE_APERTURE) >> DEVMODEL_PTE_APERTURE_SHIFT ==
 	    DEVMODEL_APERTURE_HBM)
 		place = DEVMODEL_PLACE_HBM;
@@ -92,7 +93,6 @@ static int snapshot_take(struct devmodel_mirror *mirror, struct snapshot *snap,
 			 unsigned long start, unsigned long end)
 {
 	unsigned long deadline = jiffies + msecs_to_jiffies(HMM_RANGE_DEFAULT_TIMEOUT);
-	unsigned long count = (end - start) >> PAGE_SHIFT;
 	struct hmm_range range = {
 		.notifier = &mirror->notifier,
 		.start = start,
@@ -105,11 +105,8 @@ static int snapshot_take(struct devmodel_mirror *mirror, struct snapshot *snap,
 	do {
 		if (time_after(jiffies, deadline))
 			return -EBUSY;
-		memset(snap->pfns, 0, count * sizeof(*snap->pfns));
 		range.notifier_seq = mmu_interval_read_begin(range.notifier);
-		mmap_read_lock(mirror->mm);
-		ret = hmm_range_fault(&range);
-		mmap_read_unlock(mirror->mm);
+		ret = devmodel_mm_fault(mirror, &range);
 		if (ret)
 			continue;
 		mutex_lock(&mirror->pt_lock);

@@ -27,12 +27,17 @@ void devmodel_stats_read(struct devmodel_dev *dev, struct devmodel_mirror *mirro
 		.cpu_faults = atomic64_read(&ours->cpu_faults),
 		.pages_to_device = atomic64_read(&ours->pages_to_device),
 		.pages_to_system = atomic64_read(&ours->pages_to_system),
+		.pages_evicted = atomic64_read(&ours->pages_evicted),
+		.pages_from_peer = atomic64_read(&ours->pages_from_peer),
+		.pages_to_peer = atomic64_read(&ours->pages_to_peer),
 		.pages_zeroed = atomic64_read(&ours->pages_zeroed),
 		.pages_failed = atomic64_read(&ours->pages_failed),
 		.bytes_to_device = READ_ONCE(theirs->copy_bytes_to_device) +
 				   READ_ONCE(theirs->remote_bytes_read),
 		.bytes_to_system = READ_ONCE(theirs->copy_bytes_to_system) +
 				   READ_ONCE(theirs->remote_bytes_written),
+		.remote_bytes_read = READ_ONCE(theirs->remote_bytes_read),
+		.remote_bytes_written = READ_ONCE(theirs->remote_bytes_written),
 		.notifications = atomic64_read(&ours->notifications),
 		.invalidates = atomic64_read(&ours->invalidates),
 		.pages_dirtied = atomic64_read(&ours->pages_dirtied),
@@ -43,8 +48,8 @@ void devmodel_stats_read(struct devmodel_dev *dev, struct devmodel_mirror *mirro
 		.programs = READ_ONCE(theirs->programs),
 	};
 	if (dev->devmem.ready) {
-		stats->hbm_bytes = range_len(&dev->devmem.pagemap.range);
-		stats->hbm_bytes_in_use = (u64)READ_ONCE(dev->devmem.in_use) << PAGE_SHIFT;
+		stats->hbm_bytes = dev->regs->hbm_size;
+		stats->hbm_bytes_in_use = (u64)devmodel_devmem_used(dev) << PAGE_SHIFT;
 	}
 	if (mirror) {
 		stats->my_device_faults = atomic64_read(&mirror->faults);
@@ -67,10 +72,15 @@ static int stats_show(struct seq_file *file, void *unused)
 	SHOW(cpu_faults);
 	SHOW(pages_to_device);
 	SHOW(pages_to_system);
+	SHOW(pages_evicted);
+	SHOW(pages_from_peer);
+	SHOW(pages_to_peer);
 	SHOW(pages_zeroed);
 	SHOW(pages_failed);
 	SHOW(bytes_to_device);
 	SHOW(bytes_to_system);
+	SHOW(remote_bytes_read);
+	SHOW(remote_bytes_written);
 	SHOW(notifications);
 	SHOW(invalidates);
 	SHOW(pages_dirtied);

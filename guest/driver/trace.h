@@ -112,7 +112,11 @@ TRACE_EVENT(devmodel_fault,
 	),
 	TP_printk("device=%d ctx=%u seq=%llu va=%#llx npages=%u access=%s ret=%d",
 		  __entry->device, __entry->ctx, __entry->seq, __entry->va,
-		  __entry->npages, __entry->access ? "write" : "read", __entry->ret)
+		  __entry->npages,
+		  __print_symbolic(__entry->access, { DEVMODEL_ACCESS_READ, "read" },
+				   { DEVMODEL_ACCESS_WRITE, "write" },
+				   { DEVMODEL_ACCESS_ATOMIC, "atomic" }),
+		  __entry->ret)
 );
 
 TRACE_EVENT(devmodel_cpu_fault,
@@ -133,28 +137,50 @@ TRACE_EVENT(devmodel_cpu_fault,
 );
 
 TRACE_EVENT(devmodel_migrate,
-	TP_PROTO(int device, bool to_device, unsigned long start, unsigned long npages,
+	TP_PROTO(int from, int to, bool evicting, unsigned long start, unsigned long npages,
 		 unsigned long moved, unsigned long failed),
-	TP_ARGS(device, to_device, start, npages, moved, failed),
+	TP_ARGS(from, to, evicting, start, npages, moved, failed),
 	TP_STRUCT__entry(
-		__field(int, device)
-		__field(bool, to_device)
+		__field(int, from)
+		__field(int, to)
+		__field(bool, evicting)
 		__field(unsigned long, start)
 		__field(unsigned long, npages)
 		__field(unsigned long, moved)
 		__field(unsigned long, failed)
 	),
 	TP_fast_assign(
-		__entry->device = device;
-		__entry->to_device = to_device;
+		__entry->from = from;
+		__entry->to = to;
+		__entry->evicting = evicting;
 		__entry->start = start;
 		__entry->npages = npages;
 		__entry->moved = moved;
 		__entry->failed = failed;
 	),
-	TP_printk("device=%d to=%s va=%#lx npages=%lu moved=%lu failed=%lu",
-		  __entry->device, __entry->to_device ? "device" : "system",
-		  __entry->start, __entry->npages, __entry->moved, __entry->failed)
+	/* Devices by number; -1 is system memory. Evicted pages are anybody's: no address. */
+	TP_printk("from=%d to=%d evicting=%d va=%#lx npages=%lu moved=%lu failed=%lu",
+		  __entry->from, __entry->to, __entry->evicting, __entry->start,
+		  __entry->npages, __entry->moved, __entry->failed)
+);
+
+TRACE_EVENT(devmodel_evict,
+	TP_PROTO(int device, unsigned long wanted, unsigned long evicted, unsigned long room),
+	TP_ARGS(device, wanted, evicted, room),
+	TP_STRUCT__entry(
+		__field(int, device)
+		__field(unsigned long, wanted)
+		__field(unsigned long, evicted)
+		__field(unsigned long, room)
+	),
+	TP_fast_assign(
+		__entry->device = device;
+		__entry->wanted = wanted;
+		__entry->evicted = evicted;
+		__entry->room = room;
+	),
+	TP_printk("device=%d wanted=%lu evicted=%lu free=%lu", __entry->device,
+		  __entry->wanted, __entry->evicted, __entry->room)
 );
 
 TRACE_EVENT(devmodel_launch,

@@ -83,7 +83,7 @@ static void info(struct devmodel_mirror *mirror, struct devmodel_info *info)
 		.model = dev->model,
 		.page_shift = PAGE_SHIFT,
 		.features = dev->regs->features,
-		.hbm_bytes = dev->devmem.ready ? range_len(&dev->devmem.pagemap.range) : 0,
+		.hbm_bytes = dev->devmem.ready ? dev->regs->hbm_size : 0,
 		.context = mirror->ctx,
 	};
 }
@@ -102,7 +102,7 @@ static int migrate(struct devmodel_mirror *mirror, struct devmodel_migrate *requ
 {
 	int ret = check_range(request->address, request->length);
 
-	return ret ? ret : devmodel_migrate(mirror, request);
+	return ret ? ret : devmodel_migrate(mirror, request, true);
 }
 
 static int snapshot(struct devmodel_mirror *mirror, struct devmodel_snapshot *request)
@@ -169,7 +169,8 @@ static long devmodel_ioctl(struct file *file, unsigned int request, unsigned lon
 	ret = READ_ONCE(dev->gone) ? -ENODEV : dispatch(mirror, request, &argument);
 	srcu_read_unlock(&dev->alive, idx);
 
-	if (!ret && (_IOC_DIR(request) & _IOC_READ) && copy_to_user(user, &argument, size))
+	if ((!ret || ret == -ERESTARTNOHAND) && (_IOC_DIR(request) & _IOC_READ) &&
+	    copy_to_user(user, &argument, size))
 		ret = -EFAULT;
 	return ret;
 }

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Eviction: pages go home to system memory, to make room or because the device
+ * goes away.
+ *
+ * DOC: Order
+ *
+ * A clock, also called second chance: a hand goes round over the frames, in
+ * order of their numbers. A frame that the device has used since the hand
+ * passed is passed once more; another one goes. That is an approximation of
+ * least recently used, from what the hardware tells: ACCESSED in the entries
+ * of the device's page tables, collected (and cleared in the device) at the
+ * beginning of each eviction. What CPUs and other devices do with coherent
+ * pages is not seen.
+ *
+ * DOC: Progress
+ *
+ * Eviction takes no mmap_lock, since the pages may be anybody's, and runs under
+ * none: who finds no frame lets go of what he has collected, evicts, and
+ * collects again. It never waits for a page that somebody else has locked, and
+ * goes round twice at most.
+ */
+#include <linux/bitmap.h>
+#include <linux/sched/mm.h>
+
+#include "migration.h"
+#include "trace.h"
+
+/* Pages to move out at least, so that not each single page costs a round. */
+#define EVICT_BATCH	256
+
+/* Which frames has the device used? Into devmem->young, and it begins to note anew. */
+static void collect_accessed(struct devmodel_dev *dev)
+{
+	struct devmodel_mirror *mirror;
+	unsigned long ctx = 0;
+
+	while ((mirror = devmodel_mirror_next(dev, &ctx))) {
+		mutex_lock(&mirror->pt_lock);
+		if (!mirror->stopped)
+			devmodel_pt_age(mirror, dev->devmem.young);
+		mutex_unlock(&mirror->pt_lock);
+		devmodel_mirror_put(mirror);
+	}
+}
+
+/* Has any of these frames been used? Not from now on. */
+static bool pass(struct devmodel_devmem *devmem, unsigned long frame, unsigned long count)
+{
+	bool young = false;
+
+	while (count--)
+		young |= test_and_clear_bit(frame + count, devmem->young);
+	return young;
+}
+
+/*
+ * How many frames from here on are one page? Nothing keeps that from changing
+ * under our eyes. The kernel then does not take the frames as they are told to
+ * it, and the hand comes round again.
+ */
+static unsigned long page_frames(struct devmodel_dev *dev, unsigned long frame)
+{
+	struct page *page = pfn_to_page(devmodel_first_pfn(dev) + frame);
+	struct folio *folio = page_folio(page);
+
+	return folio_page(folio, 0) == page && folio_order(folio) == DEVMODEL_LEVEL_BITS &&
+	       IS_ALIGNED(frame, DEVMODEL_BATCH) ? DEVMODEL_BATCH : 1;
+}
+
+/*
+ * Move the hand on until it found @wanted frames that may go, or a huge page,
+ * which is a batch by itself.
+ * Return: how many it found; @left is how far it may still go.
+ */
+static unsigned long choose(struct devmodel_dev *dev, unsigned long *pfns,
+			    unsigned long wanted, unsigned long *left)
+{
+	struct devmodel_devmem *devmem = &dev->devmem;
+	unsigned long found = 0, count, i;
+
+	lockdep_assert_held(&devmem->clock_lock);
+	for (; *left && found < wanted; *left -= min(*left, count)) {
+		unsigned long frame = devmem->hand;
+
+		count = page_frames(dev, frame);
+		if (count > 1 && found)
+			break;
+		devmem->hand = (frame + count) % devmem->frames;
+		if (!test_bit(frame, devmem->used) || pass(devmem, frame, count))
+			continue;
+		for (i = 0; i < count; i++)
+			pfns[found++] = devmodel_first_pfn(dev) + frame + i;
+	}
+	return found;
+}
+
+static unsigned long go_round(struct devmodel_dev *dev, struct migration *batch,
+			      unsigned long wanted)
+{
+	unsigned long left = 2 * dev->devmem.frames, moved = 0, count;
+
+	while (moved < wanted && left && !migration_broken(batch)) {
+		count = choose(dev, batch->src, min_t(unsigned long, wanted - moved,
+						      batch->capacity), &left);
+		moved += migration_run_frames(batch, count);
+	}
+	return moved;
+}
+
+/**
+ * devmodel_evict() - make room in HBM
+ * @dev: the device
+ * @wanted: frames, at most DEVMODEL_BATCH
+ *
+ * No mmap_lock is held. A node's pages are the kernel's to reclaim.
+ *
+ * Return: how many frames are free, if any are; 0: no page would go.
+ */
+unsigned long devmodel_evict(struct devmodel_dev *dev, unsigned long wanted)
+{
+	struct devmodel_devmem *devmem = &dev->devmem;
+	unsigned long least = min_t(unsigned long, EVICT_BATCH, devmem->frames / 8);
+	unsigned long moved = 0, room;
+	struct migration *batch;
+
+	if (devmodel_is_node(dev))
+		return 0;
+	batch = migration_new(DEVMODEL_BATCH);
+	if (!batch)
+		return 0;
+	migration_aim(batch, dev, NULL);
+	batch->evicting = true;
+	mutex_lock(&devmem->clock_lock);
+	room = devmem->frames - READ_ONCE(devmem->in_use);
+	/* Somebody else may just have made some. */
+	if (room < wanted && !devmodel_is_lost(dev)) {
+		collect_accessed(dev);
+		moved = go_round(dev, batch, max(wanted - room, least));
+		room = devmem->frames - READ_ONCE(devmem->in_use);
+		trace_devmodel_evict(dev->id, wanted, moved, room);
+	}
+	mutex_unlock(&devmem->clock_lock);
+	migration_free(batch);
+	return room;
+}
+
+/**
+ * devmodel_evict_all() - bring every page in HBM back to system memory
+ * @dev: the device; no frame is given out any more
+ *
+ * Return: 0, or -EBUSY if pages would not go.
+ */
+int devmodel_evict_all(struct devmodel_dev *dev)
+{
+	unsigned long frames = dev->devmem.frames, done, i, step;
+	struct migration *batch;
+
+	if (!dev->devmem.ready || devmodel_is_node(dev))
+		return 0;
+	batch = migration_new(DEVMODEL_BATCH);
+	if (!batch)
+		return -ENOMEM;
+	migration_aim(batch, dev, NULL);
+	for (done = 0; done < frames && READ_ONCE(dev->devmem.in_use); done += step) {
+		step = min_t(unsigned long, frames - done, DEVMODEL_BATCH);
+		for (i = 0; i < step; i++)
+			batch->src[i] = devmodel_first_pfn(dev) + done + i;
+		migration_run_frames(batch, step);
+		if (migration_broken(batch))
+			break;
+		cond_resched();
+	}
+	migration_free(batch);
+	return READ_ONCE(dev->devmem.in_use) ? -EBUSY : 0;
+}
