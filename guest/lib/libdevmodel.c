@@ -222,6 +222,13 @@ int devmodel_wait(int dev, int64_t handle, unsigned int timeout_ms,
 int devmodel_run_v(int dev, struct devmodel_wait *end, const char *program,
 		   unsigned int nargs, const uint64_t *args)
 {
+	static const struct {
+		const char *name, *lacks;
+	} access[3] = {
+		[DEVMODEL_ACCESS_READ] = { "read", "mapped or not readable" },
+		[DEVMODEL_ACCESS_WRITE] = { "write", "mapped or not writable" },
+		[DEVMODEL_ACCESS_ATOMIC] = { "atomic", "writable memory that a device can have alone" },
+	};
 	int64_t handle;
 
 	*end = (struct devmodel_wait) { .status = DEVMODEL_STATUS_PENDING };
@@ -237,9 +244,8 @@ int devmodel_run_v(int dev, struct devmodel_wait *end, const char *program,
 		errno = EFAULT;
 		return failed("%s: address 0x%llx is not %s (device %s fault)", program,
 			      (unsigned long long)end->fault_address,
-			      end->fault_access == DEVMODEL_ACCESS_WRITE ?
-			      "mapped or not writable" : "mapped or not readable",
-			      end->fault_access == DEVMODEL_ACCESS_WRITE ? "write" : "read");
+			      access[end->fault_access % 3].lacks,
+			      access[end->fault_access % 3].name);
 	case DEVMODEL_STATUS_KILLED:
 		errno = EIO;
 		return failed("%s: stopped by the driver", program);

@@ -55,7 +55,12 @@ int devmodel_wait(int dev, int64_t handle, unsigned int timeout_ms,
 /*
  * Launch and wait. Returns 0 only if the program ended with DEVMODEL_STATUS_OK.
  * Else errno is that of launch or wait, or by status: EFAULT for FAULT (an
- * address is not mapped or not writable), EIO for the others.
+ * address is not mapped or not writable, or of memory that no device can have
+ * alone where the program wants an atomic), EIO for the others.
+ *
+ * An atomic ("atomic_add") is one step to this process's CPUs, too. It needs
+ * private memory: for MAP_SHARED the program ends with DEVMODEL_STATUS_FAULT and
+ * DEVMODEL_ACCESS_ATOMIC.
  */
 int devmodel_run_v(int dev, struct devmodel_wait *end, const char *program,
 		   unsigned int nargs, const uint64_t *args);

@@ -77,6 +77,11 @@ static void round_trips(void)
 	munmap(memory, PAGES * page);
 }
 
+static void touch(volatile uint8_t *byte)
+{
+	++*byte;
+}
+
 static void migrations(void)
 {
 	uint8_t *memory = fresh();
@@ -96,8 +101,13 @@ static void migrations(void)
 	tell("a page to the device, one at a time", now() - begin, ROUNDS);
 	begin = now();
 	for (i = 0; i < ROUNDS; i++)
-		((volatile uint8_t *)memory)[i * page]++;
-	tell("the CPU touches a page in HBM", now() - begin, ROUNDS);
+		touch(memory + (ROUNDS - 1 - i) * page);
+	tell("the CPU touches pages in HBM, anywhere", now() - begin, ROUNDS);
+	must(devmodel_migrate(dev, memory, ROUNDS * page, DEVMODEL_TARGET_DEVICE, NULL, NULL));
+	begin = now();
+	for (i = 0; i < ROUNDS; i++)
+		touch(memory + i * page);
+	tell("the CPU touches pages in HBM, in order", now() - begin, ROUNDS);
 	must(devmodel_advise(dev, memory, PAGES * page, DEVMODEL_POLICY_ON_TOUCH));
 	begin = now();
 	for (i = 0; i < ROUNDS; i++)

@@ -8,6 +8,8 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #include "model_run.h"
@@ -30,12 +32,18 @@ const char *const what_names[WHATS] = {
 	[DISCARD] = "discard",
 	[SNAPSHOT] = "snapshot",
 	[FORK] = "fork",
+	[PAGE_OUT] = "page out",
+	[MAKE_COLD] = "make cold",
+	[MAKE_EQUAL] = "make equal",
+	[MOVE] = "mremap",
+	[SCATTER] = "scatter over nodes",
+	[LOCK] = "mlock",
 };
 
 /* How often of 1000. */
 static const unsigned int weights[WHATS] = {
-	[CPU_READ] = 320,
-	[CPU_WRITE] = 240,
+	[CPU_READ] = 280,
+	[CPU_WRITE] = 230,
 	[DEVICE_READ] = 100,
 	[DEVICE_FILL] = 80,
 	[DEVICE_COPY] = 50,
@@ -51,10 +59,22 @@ static const unsigned int weights[WHATS] = {
 	[DISCARD] = 10,
 	[SNAPSHOT] = 9,
 	[FORK] = 3,
+	[PAGE_OUT] = 10,
+	[MAKE_COLD] = 3,
+	[MAKE_EQUAL] = 9,
+	[MOVE] = 6,
+	[SCATTER] = 18,
+	[LOCK] = 4,
 };
 
 struct run run;
 
+/* What all processes did, added up as they end. */
+struct totals {
+	uint64_t operations, done[WHATS], refusals, pages_moved;
+};
+
+static struct totals *totals;
 static uint64_t done[WHATS];
 static bool verbose;
 
@@ -85,10 +105,12 @@ static size_t some_place(size_t length)
 
 static void make(struct operation *op)
 {
-	size_t size = run.model.page_size, count;
+	size_t size = run.model.page_size, count, limit;
+	bool few;
 
 	*op = (struct operation) {
 		.number = run.number, .what = choose(), .value = random_next(&run.random),
+		.device = random_below(&run.random, run.ndevices),
 	};
 	switch (op->what) {
 	case CPU_READ ... DEVICE_SUM:
@@ -116,10 +138,18 @@ static void make(struct operation *op)
 		op->what = MAP;
 		/* fallthrough */
 	default:
-		count = 1 + random_below(&run.random, op->what >= PROTECT && op->what <= DISCARD ? 8 : 32);
-		count = count < run.model.pages ? count : run.model.pages;
+		few = (op->what >= PROTECT && op->what <= DISCARD) || op->what >= MAKE_EQUAL;
+		count = 1 + random_below(&run.random, few ? 8 : 32);
+		/* A move must find room for its source, wherever it goes. */
+		limit = op->what == MOVE ? run.model.pages / 3 : run.model.pages;
+		count = count < limit ? count : limit;
 		op->offset = random_below(&run.random, run.model.pages - count + 1) * size;
 		op->length = count * size;
+		if (op->what != MOVE)
+			break;
+		do
+			op->source = random_below(&run.random, run.model.pages - count + 1) * size;
+		while (op->source < op->offset + op->length && op->offset < op->source + op->length);
 	}
 }
 
@@ -145,6 +175,9 @@ static void perform(struct operation *op)
 		break;
 	case FORK:
 		run_fork(op);
+		break;
+	case PAGE_OUT ... LOCK:
+		run_kernel(op);
 		break;
 	default:
 		run_change(op);
@@ -184,25 +217,25 @@ static void do_all(uint64_t operations)
 		done[op->what]++;
 		if (run.number % part == 0) {
 			compare_all();
-			fprintf(stderr, "dm-model: %llu of %llu, %.1f s\n", (unsigned long long)run.number,
-				(unsigned long long)operations, now() - begin);
+			if (!run.process)
+				fprintf(stderr, "dm-model: %llu of %llu, %.1f s\n",
+					(unsigned long long)run.number,
+					(unsigned long long)operations, now() - begin);
 		}
 	}
 	compare_all();
 	reap();
 }
 
-static void report(uint64_t seed, double seconds)
+static void add_up(void)
 {
 	enum what what;
 
-	printf("dm-model: %llu operations agree: model %s, seed %llu, %.1f s\n",
-	       (unsigned long long)run.number, devmodel_model_name(run.memory_model),
-	       (unsigned long long)seed, seconds);
+	__atomic_fetch_add(&totals->operations, run.number, __ATOMIC_RELAXED);
 	for (what = 0; what < WHATS; what++)
-		printf("  %-18s %llu\n", what_names[what], (unsigned long long)done[what]);
-	printf("  %-18s %llu\n  %-18s %llu\n", "refused rightly", (unsigned long long)run.refusals,
-	       "pages moved", (unsigned long long)run.pages_moved);
+		__atomic_fetch_add(&totals->done[what], done[what], __ATOMIC_RELAXED);
+	__atomic_fetch_add(&totals->refusals, run.refusals, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&totals->pages_moved, run.pages_moved, __ATOMIC_RELAXED);
 }
 
 static uint64_t number_of(const char *text)
@@ -217,64 +250,162 @@ static uint64_t number_of(const char *text)
 	return value;
 }
 
-int main(int argc, char **argv)
+struct settings {
+	uint64_t operations, pages, seed, processes;
+	const char *path[MAX_DEVICES];
+	unsigned int devices;
+};
+
+static int open_devices(const struct settings *settings)
 {
-	static const struct option options[] = {
-		{ "help", no_argument, NULL, 'h' },
-		{ "ops", required_argument, NULL, 'o' },
-		{ "pages", required_argument, NULL, 'p' },
-		{ "seed", required_argument, NULL, 's' },
-		{ "verbose", no_argument, NULL, 'v' },
-		{ NULL, 0, NULL, 0 },
-	};
-	uint64_t operations = 100000, pages = 1024, seed = time(NULL);
 	struct devmodel_info info;
 	unsigned int i;
-	double begin;
-	int option;
 
-	while ((option = getopt_long(argc, argv, "ho:p:s:v", options, NULL)) != -1) {
-		switch (option) {
-		case 'o':
-			operations = number_of(optarg);
-			break;
-		case 'p':
-			pages = number_of(optarg);
-			break;
-		case 's':
-			seed = number_of(optarg);
-			break;
-		case 'v':
-			verbose = true;
-			break;
-		default:
-			printf("usage: dm-model [--ops N] [--seed N] [--pages N] [--verbose]\n"
-			       "Random operations of CPU and device over a process's memory, compared with a\n"
-			       "plain model. The same seed gives the same operations. Exit code 1: they\n"
-			       "disagree; the operations that led there are on stderr.\n");
-			return option == 'h' ? 0 : 2;
-		}
+	for (i = 0; i < settings->devices; i++) {
+		int fd = devmodel_open(settings->path[i]);
+
+		if (fd < 0 || devmodel_info(fd, &info))
+			return -1;
+		run.device[i] = (struct device) { .fd = fd, .model = info.model };
 	}
-	if (pages < 16 || pages > MODEL_MAX_PAGES) {
-		fprintf(stderr, "dm-model: use 16 to %d pages\n", MODEL_MAX_PAGES);
-		return 2;
-	}
-	run.dev = devmodel_open(NULL);
-	if (run.dev < 0 || devmodel_info(run.dev, &info)) {
+	run.ndevices = settings->devices;
+	return 0;
+}
+
+/* What one process does. */
+static int run_one(const struct settings *settings, unsigned int process)
+{
+	size_t pages = settings->pages, i;
+
+	run.process = process;
+	if (open_devices(settings)) {
 		fprintf(stderr, "dm-model: %s\n", devmodel_error());
 		return 2;
 	}
-	run.memory_model = info.model;
-	run.random.state = seed;
+	run.random.state = settings->seed + process;
 	model_init(&run.model, pages);
 	for (i = 0; i < MAX_PENDING; i++)
 		run.pending[i].scratch = aligned_alloc(run.model.page_size, SCRATCH);
 	for (i = 0; i < pages; i += 16)
 		model_map(&run.model, i, pages - i < 16 ? pages - i : 16, KIND_PRIVATE + i / 16 % 4);
-	fprintf(stderr, "dm-model: seed %llu, model %s, %llu pages\n", (unsigned long long)seed,
-		devmodel_model_name(run.memory_model), (unsigned long long)pages);
-	begin = now();
-	do_all(operations);
-	report(seed, now() - begin);
+	fprintf(stderr, "dm-model: seed %llu, %u devices, %zu pages\n",
+		(unsigned long long)run.random.state, run.ndevices, pages);
+	do_all(settings->operations / settings->processes);
+	add_up();
 	return 0;
+}
+
+/* All of them at the same time. Return: the exit code, the worst of theirs. */
+static int run_all(const struct settings *settings)
+{
+	unsigned int i;
+	int status, worst = 0;
+
+	for (i = 0; i < settings->processes; i++) {
+		fflush(NULL);
+		switch (fork()) {
+		case -1:
+			perror("dm-model: fork");
+			return 2;
+		case 0:
+			exit(run_one(settings, i));
+		}
+	}
+	while (wait(&status) > 0) {
+		int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+
+		worst = code > worst ? code : worst;
+	}
+	return worst;
+}
+
+static void report(const struct settings *settings, double seconds)
+{
+	enum what what;
+	unsigned int i;
+
+	printf("dm-model: %llu operations agree: model ", (unsigned long long)totals->operations);
+	/* For their names; the processes had them open for themselves. */
+	if (!run.ndevices && open_devices(settings))
+		printf("?");
+	for (i = 0; i < run.ndevices; i++)
+		printf("%s%s", i ? " and " : "", devmodel_model_name(run.device[i].model));
+	printf(", seed %llu, %.1f s\n", (unsigned long long)settings->seed, seconds);
+	for (what = 0; what < WHATS; what++)
+		printf("  %-18s %llu\n", what_names[what], (unsigned long long)totals->done[what]);
+	printf("  %-18s %llu\n  %-18s %llu\n", "refused rightly",
+	       (unsigned long long)totals->refusals, "pages moved",
+	       (unsigned long long)totals->pages_moved);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "device", required_argument, NULL, 'd' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "ops", required_argument, NULL, 'o' },
+		{ "pages", required_argument, NULL, 'p' },
+		{ "processes", required_argument, NULL, 'n' },
+		{ "seed", required_argument, NULL, 's' },
+		{ "verbose", no_argument, NULL, 'v' },
+		{ NULL, 0, NULL, 0 },
+	};
+	struct settings settings = {
+		.operations = 100000, .pages = 1024, .seed = time(NULL), .processes = 1,
+	};
+	double begin = now();
+	int option, code;
+
+	while ((option = getopt_long(argc, argv, "d:hn:o:p:s:v", options, NULL)) != -1) {
+		switch (option) {
+		case 'd':
+			if (settings.devices < MAX_DEVICES)
+				settings.path[settings.devices++] = optarg;
+			break;
+		case 'n':
+			settings.processes = number_of(optarg);
+			break;
+		case 'o':
+			settings.operations = number_of(optarg);
+			break;
+		case 'p':
+			settings.pages = number_of(optarg);
+			break;
+		case 's':
+			settings.seed = number_of(optarg);
+			break;
+		case 'v':
+			verbose = true;
+			break;
+		default:
+			printf("usage: dm-model [--ops N] [--seed N] [--pages N] [--processes N]\n"
+			       "                [--device PATH ...] [--verbose]\n"
+			       "Random operations of CPU and devices over a process's memory, compared with a\n"
+			       "plain model. The same seed gives the same operations. Exit code 1: they\n"
+			       "disagree; the operations that led there are on stderr. Several processes\n"
+			       "share the operations; each is mirrored on every device.\n");
+			return option == 'h' ? 0 : 2;
+		}
+	}
+	if (settings.pages < 16 || settings.pages > MODEL_MAX_PAGES) {
+		fprintf(stderr, "dm-model: use 16 to %d pages\n", MODEL_MAX_PAGES);
+		return 2;
+	}
+	if (settings.processes < 1 || settings.processes > 64) {
+		fprintf(stderr, "dm-model: use 1 to 64 processes\n");
+		return 2;
+	}
+	/* The default device. */
+	if (!settings.devices)
+		settings.devices = 1;
+	totals = mmap(NULL, sizeof(*totals), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		      -1, 0);
+	if (totals == MAP_FAILED) {
+		perror("dm-model: mmap");
+		return 2;
+	}
+	code = settings.processes == 1 ? run_one(&settings, 0) : run_all(&settings);
+	if (!code)
+		report(&settings, now() - begin);
+	return code;
 }

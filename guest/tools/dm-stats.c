@@ -14,8 +14,10 @@ static const struct {
 	size_t offset;
 } fields[] = {
 	FIELD(device_faults), FIELD(device_fault_batches), FIELD(device_faults_failed),
-	FIELD(cpu_faults), FIELD(pages_to_device), FIELD(pages_to_system), FIELD(pages_zeroed),
-	FIELD(pages_failed), FIELD(bytes_to_device), FIELD(bytes_to_system), FIELD(notifications),
+	FIELD(cpu_faults), FIELD(pages_to_device), FIELD(pages_to_system),
+	FIELD(pages_evicted), FIELD(pages_from_peer), FIELD(pages_to_peer), FIELD(pages_zeroed),
+	FIELD(pages_failed), FIELD(bytes_to_device), FIELD(bytes_to_system),
+	FIELD(remote_bytes_read), FIELD(remote_bytes_written), FIELD(notifications),
 	FIELD(invalidates), FIELD(pages_dirtied), FIELD(tlb_hits), FIELD(tlb_misses),
 	FIELD(hbm_bytes), FIELD(hbm_bytes_in_use), FIELD(mirrors), FIELD(page_table_pages),
 	FIELD(programs),

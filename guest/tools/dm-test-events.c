@@ -28,7 +28,7 @@ static void read_only(int dev)
 	result = devmodel_run(dev, &end, "fill", memory, 1, 0);
 	expect_fault(&end, result, memory, page_size(), DEVMODEL_ACCESS_WRITE);
 	result = devmodel_run(dev, &end, "atomic_add", memory + WORDS(3), 1, 1);
-	expect_fault(&end, result, memory + WORDS(3), page_size(), DEVMODEL_ACCESS_WRITE);
+	expect_fault(&end, result, memory + WORDS(3), page_size(), DEVMODEL_ACCESS_ATOMIC);
 	EXPECT_PATTERN(memory, 4, 9);
 	EXPECT_OK(devmodel_run(dev, &end, "sum", memory, WORDS(4)));
 	EXPECT_EQ(mprotect(memory, 4 * page_size(), PROT_READ | PROT_WRITE), 0);
@@ -78,7 +78,7 @@ static void protect_while_running(int dev)
 	then = *word;
 	EXPECT_OK(devmodel_wait(dev, handle, 10000, &end));
 	EXPECT_EQ(end.status, DEVMODEL_STATUS_FAULT);
-	EXPECT_EQ(end.fault_access, DEVMODEL_ACCESS_WRITE);
+	EXPECT_EQ(end.fault_access, DEVMODEL_ACCESS_ATOMIC);
 	EXPECT_EQ(end.fault_address & -page_size(), (uintptr_t)word);
 	EXPECT_EQ(*word, then);
 }

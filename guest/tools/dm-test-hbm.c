@@ -59,8 +59,7 @@ static void cpu_in_place(int dev)
 	start = stats_now(dev);
 	EXPECT_PATTERN(memory, 64, 1);
 	pattern_write(memory, 64, 2);
-	EXPECT_OK(devmodel_run(dev, &end, "atomic_add", memory, 1, 1));
-	memory[0]--;
+	EXPECT_OK(devmodel_run(dev, &end, "fill", memory, 1, memory[0]));
 	EXPECT_PATTERN(memory, 64, 2);
 	EXPECT_EQ(pages_in_hbm(dev, memory, 64), 64);
 	EXPECT_EQ(stats_now(dev).pages_to_system, start.pages_to_system);
@@ -164,29 +163,22 @@ static void split_huge_page(int dev)
 	EXPECT_PATTERN(aligned, pages, 5);
 }
 
-/* More than there is: what does not fit stays, is told so, and nothing is lost. */
+/* More than there is: what has not been used for longest goes home, and nothing is lost. */
 static void hbm_full(int dev)
 {
 	struct devmodel_stats start = stats_now(dev);
-	size_t fit = (start.hbm_bytes - start.hbm_bytes_in_use) / page_size(), pages = fit + 300, i;
+	size_t fit = (start.hbm_bytes - start.hbm_bytes_in_use) / page_size(), pages = fit + 300, i, evicted;
 	uint64_t *memory = map_anonymous(pages);
-	uint32_t *outcomes = calloc(pages, sizeof(*outcomes));
-	struct devmodel_migrate done;
 	struct devmodel_wait end;
-	size_t refused = 0;
 
-	EXPECT(outcomes);
 	for (i = 0; i < pages; i++)
 		memory[i * WORDS(1)] = i + 1;
-	EXPECT_OK(devmodel_migrate(dev, memory, pages * page_size(), DEVMODEL_TARGET_DEVICE, &done, outcomes));
-	EXPECT_EQ(done.moved + done.failed, pages);
-	for (i = 0; i < pages; i++)
-		refused += outcomes[i] == DEVMODEL_OUTCOME_NO_MEMORY;
-	ktap_note("%zu pages, room for %zu: %llu moved, %zu refused", pages, fit,
-		  (unsigned long long)done.moved, refused);
-	EXPECT_EQ(done.moved, fit);
-	EXPECT_EQ(refused, done.failed);
-	EXPECT_EQ(stats_now(dev).hbm_bytes_in_use, start.hbm_bytes);
+	migrate_all(dev, memory, pages, DEVMODEL_TARGET_DEVICE);
+	evicted = stats_now(dev).pages_evicted - start.pages_evicted;
+	ktap_note("%zu pages, room for %zu: %zu evicted", pages, fit, evicted);
+	EXPECT(evicted >= 300);
+	EXPECT_EQ(pages_in_hbm(dev, memory, pages), pages - evicted);
+	EXPECT_EQ(stats_now(dev).hbm_bytes_in_use, start.hbm_bytes_in_use + (pages - evicted) * page_size());
 	/* The device and the CPU go on with memory that lies in both. */
 	EXPECT_OK(devmodel_run(dev, &end, "atomic_add", memory + (pages - 1) * WORDS(1), 1, 1));
 	EXPECT_OK(devmodel_run(dev, &end, "atomic_add", memory, 1, 1));
@@ -200,6 +192,50 @@ static void hbm_full(int dev)
 	migrate_all(dev, map_anonymous(fit), fit, DEVMODEL_TARGET_DEVICE);
 }
 
+/* Fill pipes with a range, so that nobody can move its pages. Returns how many pipes. */
+static size_t hold_all(uint8_t *memory, size_t pages, int pipes[][2], size_t most)
+{
+	size_t chunk = 256 * page_size(), bytes = pages * page_size(), count = 0;
+	struct iovec part;
+
+	for (; bytes; bytes -= part.iov_len, memory += part.iov_len) {
+		EXPECT(count < most);
+		EXPECT(!pipe(pipes[count]));
+		EXPECT_EQ(fcntl(pipes[count][1], F_SETPIPE_SZ, chunk), chunk);
+		part = (struct iovec) { memory, bytes < chunk ? bytes : chunk };
+		EXPECT_EQ(vmsplice(pipes[count++][1], &part, 1, 0), part.iov_len);
+	}
+	return count;
+}
+
+/* HBM is full of pages that somebody holds on to: who finds no place is told so. */
+static void nothing_can_go(int dev)
+{
+	static int pipes[300][2];
+	struct devmodel_stats start = stats_now(dev);
+	size_t fit = (start.hbm_bytes - start.hbm_bytes_in_use) / page_size(), held, i;
+	uint8_t *memory = map_anonymous(fit), *more = map_anonymous(300);
+	uint32_t outcomes[300];
+	struct devmodel_migrate done;
+
+	pattern_write(more, 300, 9);
+	migrate_all(dev, memory, fit, DEVMODEL_TARGET_DEVICE);
+	held = hold_all(memory, fit, pipes, 300);
+	EXPECT_OK(devmodel_migrate(dev, more, 300 * page_size(), DEVMODEL_TARGET_DEVICE, &done,
+				   outcomes));
+	EXPECT_EQ(done.failed, 300);
+	for (i = 0; i < 300; i++)
+		EXPECT_EQ(outcomes[i], DEVMODEL_OUTCOME_NO_MEMORY);
+	EXPECT_EQ(stats_now(dev).pages_evicted, start.pages_evicted);
+	EXPECT_PATTERN(more, 300, 9);
+	for (i = 0; i < held; i++) {
+		close(pipes[i][0]);
+		close(pipes[i][1]);
+	}
+	migrate_all(dev, more, 300, DEVMODEL_TARGET_DEVICE);
+	EXPECT_PATTERN(more, 300, 9);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct ktap_test tests[] = {
@@ -211,7 +247,9 @@ int main(int argc, char **argv)
 		{ .name = "CPUs and device on the same moving pages", .run = cpus_and_device_at_once,
 		  .needs = KTAP_HBM, .seconds = 120 },
 		{ .name = "a huge page is split and moved", .run = split_huge_page, .needs = KTAP_HBM },
-		{ .name = "HBM full", .run = hbm_full, .needs = KTAP_HBM, .seconds = 120 },
+		{ .name = "HBM full", .run = hbm_full, .needs = KTAP_FRAMES, .seconds = 120 },
+		{ .name = "HBM full of pages that cannot go", .run = nothing_can_go,
+		  .needs = KTAP_COHERENT, .seconds = 120 },
 	};
 
 	return ktap_main(argc, argv, "CPU, kernel and device work on memory in HBM", tests,

@@ -17,7 +17,7 @@
 
 static bool cpu_reaches_hbm(int dev)
 {
-	return model_now(dev) == DEVMODEL_MODEL_COHERENT;
+	return model_now(dev) != DEVMODEL_MODEL_PRIVATE;
 }
 
 /* The journey of one page, and one migration each way on the counters. */

@@ -12,11 +12,13 @@
 #include <unistd.h>
 
 #include "ktap.h"
+#include "trace.h"
 
 #define EXIT_SKIP	4
 #define DEFAULT_SECONDS	60
 /* Exits are cleaned up behind: the fault thread may still hold what the process had. */
 #define SETTLE_MS	5000
+#define SMALL_HBM	(32 << 20)
 
 void ktap_note(const char *format, ...)
 {
@@ -56,19 +58,38 @@ void ktap_skip(const char *format, ...)
 	_exit(EXIT_SKIP);
 }
 
-static const char *missing(enum ktap_needs needs, enum devmodel_model model)
+/* Returns a descriptor, or -1: there is no such device. */
+static int open_number(int number)
 {
-	bool hbm = model == DEVMODEL_MODEL_PRIVATE || model == DEVMODEL_MODEL_COHERENT;
+	char path[32];
+
+	snprintf(path, sizeof(path), "/dev/devmodel%d", number);
+	return access(path, F_OK) ? -1 : devmodel_open(path);
+}
+
+static const char *missing(enum ktap_needs needs, const struct devmodel_info *info)
+{
+	enum devmodel_model model = info->model;
+	bool hbm = model != DEVMODEL_MODEL_MIRROR;
+	bool node = model == DEVMODEL_MODEL_NUMA || model == DEVMODEL_MODEL_CDM;
 
 	switch (needs) {
 	case KTAP_HBM:
 		return hbm ? NULL : "needs device memory";
+	case KTAP_FRAMES:
+		return hbm && !node ? NULL : "needs device memory that the driver gives out";
 	case KTAP_MIRROR:
 		return hbm ? "for models without device memory" : NULL;
 	case KTAP_PRIVATE:
 		return model == DEVMODEL_MODEL_PRIVATE ? NULL : "for model private";
 	case KTAP_COHERENT:
 		return model == DEVMODEL_MODEL_COHERENT ? NULL : "for model coherent";
+	case KTAP_SMALL:
+		return hbm && info->hbm_bytes <= SMALL_HBM ? NULL : "for little device memory";
+	case KTAP_PEERS:
+		return hbm && !access("/dev/devmodel1", F_OK) ? NULL : "for two devices";
+	case KTAP_NODES:
+		return node || access("/sys/devices/system/node/node1", F_OK) ? "for two nodes" : NULL;
 	default:
 		return NULL;
 	}
@@ -113,7 +134,7 @@ static int wait_limited(pid_t child, unsigned int seconds)
 	return status;
 }
 
-/* What others than this process hold now. */
+/* What others than this process hold now, on all devices. */
 struct held {
 	uint64_t hbm_bytes;
 	uint64_t mirrors;
@@ -123,19 +144,20 @@ struct held {
 static bool look(struct held *held)
 {
 	struct devmodel_stats stats;
-	int dev = devmodel_open(NULL);
+	int dev, number;
 
-	if (dev < 0)
-		return false;
-	if (devmodel_stats(dev, &stats)) {
+	memset(held, 0, sizeof(*held));
+	for (number = 0; (dev = open_number(number)) >= 0; number++) {
+		if (devmodel_stats(dev, &stats)) {
+			devmodel_close(dev);
+			return false;
+		}
 		devmodel_close(dev);
-		return false;
+		held->hbm_bytes += stats.hbm_bytes_in_use;
+		held->mirrors += stats.mirrors - 1;
+		held->page_table_pages += stats.page_table_pages - stats.my_page_table_pages;
 	}
-	devmodel_close(dev);
-	held->hbm_bytes = stats.hbm_bytes_in_use;
-	held->mirrors = stats.mirrors - 1;
-	held->page_table_pages = stats.page_table_pages - stats.my_page_table_pages;
-	return true;
+	return number > 0;
 }
 
 /* Is all that was held before a test all that is held after it? */
@@ -162,10 +184,10 @@ static bool given_back(const struct held *before)
 
 /* Run one test in a child and print its line. Returns whether it was fine. */
 static bool run_and_tell(const struct ktap_test *test, size_t number,
-			 enum devmodel_model model)
+			 const struct devmodel_info *info)
 {
 	unsigned int seconds = test->seconds ? test->seconds : DEFAULT_SECONDS;
-	const char *skip = missing(test->needs, model);
+	const char *skip = missing(test->needs, info);
 	struct held before;
 	pid_t child;
 	int status;
@@ -182,6 +204,8 @@ static bool run_and_tell(const struct ktap_test *test, size_t number,
 	if (!child)
 		run(test);
 	status = child > 0 ? wait_limited(child, seconds) : -1;
+	if (child > 0)
+		trace_forget(child);
 	if (status == -1)
 		ktap_note("not done in %u s", seconds);
 	else if (WIFSIGNALED(status))
@@ -209,20 +233,15 @@ static bool chosen(const struct ktap_test *tests, size_t count, size_t which, co
 	return !text || strstr(tests[which].name, text);
 }
 
-static bool find_model(enum devmodel_model *model)
+static bool find_info(struct devmodel_info *info)
 {
-	struct devmodel_info info;
-	int dev = devmodel_open(NULL);
+	int dev = devmodel_open(NULL), ret;
 
 	if (dev < 0)
 		return false;
-	if (devmodel_info(dev, &info)) {
-		devmodel_close(dev);
-		return false;
-	}
+	ret = devmodel_info(dev, info);
 	devmodel_close(dev);
-	*model = info.model;
-	return true;
+	return !ret;
 }
 
 int ktap_main(int argc, char **argv, const char *about, const struct ktap_test *tests,
@@ -235,7 +254,7 @@ int ktap_main(int argc, char **argv, const char *about, const struct ktap_test *
 		{ NULL, 0, NULL, 0 },
 	};
 	size_t i, number = 0, failures = 0, planned = 0;
-	enum devmodel_model model;
+	struct devmodel_info info;
 	const char *text = NULL;
 	int option;
 
@@ -261,16 +280,16 @@ int ktap_main(int argc, char **argv, const char *about, const struct ktap_test *
 	for (i = 0; i < count; i++)
 		planned += chosen(tests, count, i, text);
 	printf("TAP version 13\n");
-	if (!find_model(&model)) {
+	if (!find_info(&info)) {
 		printf("Bail out! %s\n", devmodel_error());
 		return 1;
 	}
-	printf("1..%zu\n# model %s\n", planned, devmodel_model_name(model));
+	printf("1..%zu\n# model %s\n", planned, devmodel_model_name(info.model));
 	fflush(stdout);
 	for (i = 0; i < count; i++) {
 		if (!chosen(tests, count, i, text))
 			continue;
-		failures += !run_and_tell(&tests[i], ++number, model);
+		failures += !run_and_tell(&tests[i], ++number, &info);
 		fflush(stdout);
 	}
 	return failures ? 1 : 0;

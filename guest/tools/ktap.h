@@ -25,10 +25,14 @@
 /* Where a test can be of use; elsewhere it is skipped. */
 enum ktap_needs {
 	KTAP_ANY = 0,
-	KTAP_HBM,	/* private and coherent */
+	KTAP_HBM,	/* any device memory */
+	KTAP_FRAMES,	/* private and coherent: the driver gives out the frames */
 	KTAP_MIRROR,	/* models without device memory */
 	KTAP_PRIVATE,
 	KTAP_COHERENT,
+	KTAP_SMALL,	/* so little device memory that a test can use several times as much */
+	KTAP_PEERS,	/* two devices with memory: /dev/devmodel0 and the last one */
+	KTAP_NODES,	/* system memory in two nodes */
 };
 
 struct ktap_test {
@@ -106,6 +110,8 @@ long pattern_wrong(const void *address, size_t pages, uint64_t seed);
 				  (unsigned long long)((const uint64_t *)(address))[wrong_]); \
 	} while (0)
 
+/* Open the last device of the machine; device 0 is what a test is given. */
+int open_last(void);
 struct devmodel_stats stats_now(int dev);
 enum devmodel_model model_now(int dev);
 /* Move all of a range, or end the test. */

@@ -2,6 +2,7 @@
 /* See model.h. */
 #define _GNU_SOURCE
 #include <err.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -124,6 +125,7 @@ void model_map(struct model *model, size_t page, size_t count, enum kind kind)
 		err(2, "mmap of %s pages", kind_names[kind]);
 	for (; count--; page++) {
 		model->kind[page] = kind;
+		model->huge[page] = false;
 		model->prot[page] = PROT_READ | PROT_WRITE;
 		fresh(model, page);
 	}
@@ -131,7 +133,10 @@ void model_map(struct model *model, size_t page, size_t count, enum kind kind)
 
 void model_map_huge(struct model *model, size_t page)
 {
-	model_map(model, page, MODEL_HUGE / model->page_size, KIND_PRIVATE);
+	size_t count = MODEL_HUGE / model->page_size;
+
+	model_map(model, page, count, KIND_PRIVATE);
+	memset(model->huge + page, true, count);
 	/* A kernel without them has a point, too. */
 	madvise(model->arena + page * model->page_size, MODEL_HUGE, MADV_HUGEPAGE);
 }
@@ -160,6 +165,26 @@ void model_discard(struct model *model, size_t page, size_t count)
 		/* Shared memory and files keep what they have. */
 		if (model->kind[page] == KIND_PRIVATE || model->kind[page] == KIND_FILE_PRIVATE)
 			fresh(model, page);
+}
+
+void model_move(struct model *model, size_t to, size_t from, size_t count)
+{
+	size_t size = model->page_size, length = count * size;
+
+	model_unmap(model, to, count);
+	/* It moves a single mapping or nothing; what counts as single, the kernel knows. */
+	if (mremap(model->arena + from * size, length, length, MREMAP_MAYMOVE | MREMAP_FIXED,
+		   model->arena + to * size) == MAP_FAILED) {
+		if (errno != EFAULT)
+			err(2, "mremap");
+		return;
+	}
+	memcpy(model->shadow + to * size, model->shadow + from * size, length);
+	memcpy(model->kind + to, model->kind + from, count);
+	memcpy(model->prot + to, model->prot + from, count);
+	memcpy(model->huge + to, model->huge + from, count * sizeof(*model->huge));
+	memset(model->kind + from, KIND_HOLE, count);
+	memset(model->prot + from, 0, count);
 }
 
 bool model_mapped(const struct model *model, size_t page, size_t count)

@@ -36,6 +36,7 @@ struct model {
 	int private_file;
 	uint8_t kind[MODEL_MAX_PAGES];
 	uint8_t prot[MODEL_MAX_PAGES];
+	bool huge[MODEL_MAX_PAGES];	/* may be a part of a huge page */
 };
 
 /* Reserve an arena with everything a hole. Ends the program if there is no memory. */
@@ -45,6 +46,8 @@ void model_map(struct model *model, size_t page, size_t count, enum kind kind);
 void model_unmap(struct model *model, size_t page, size_t count);
 void model_protect(struct model *model, size_t page, size_t count, int prot);
 void model_discard(struct model *model, size_t page, size_t count);
+/* mremap() private pages to where others were. */
+void model_move(struct model *model, size_t to, size_t from, size_t count);
 
 /* Private memory that asks for huge pages; @page and the arena are aligned to one. */
 void model_map_huge(struct model *model, size_t page);
@@ -56,6 +59,13 @@ bool model_allows(const struct model *model, size_t offset, size_t length, bool 
 static inline bool page_allows(const struct model *model, size_t page, bool write)
 {
 	return model->kind[page] != KIND_HOLE && (model->prot[page] & (write ? 2 : 1));
+}
+
+/* Can a device have this page alone, for an atomic? The kernel knows how to for anonymous memory. */
+static inline bool page_excludes(const struct model *model, size_t page)
+{
+	return page_allows(model, page, true) &&
+	       (model->kind[page] == KIND_PRIVATE || model->kind[page] == KIND_FILE_PRIVATE);
 }
 
 /* The first byte in [offset, offset + length) where the arena is not as it must be, or -1. */

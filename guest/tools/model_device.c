@@ -17,18 +17,19 @@ static int64_t launch(const struct pending *p)
 {
 	const struct operation *op = &p->op;
 	uint8_t *at = run.model.arena + op->offset;
+	int fd = run.device[op->device].fd;
 
 	switch (op->what) {
 	case DEVICE_READ:
-		return devmodel_launch(run.dev, "copy", p->scratch, at, op->length);
+		return devmodel_launch(fd, "copy", p->scratch, at, op->length);
 	case DEVICE_FILL:
-		return devmodel_launch(run.dev, "fill", at, op->length / 8, op->value);
+		return devmodel_launch(fd, "fill", at, op->length / 8, op->value);
 	case DEVICE_COPY:
-		return devmodel_launch(run.dev, "copy", at, run.model.arena + op->source, op->length);
+		return devmodel_launch(fd, "copy", at, run.model.arena + op->source, op->length);
 	case DEVICE_ADD:
-		return devmodel_launch(run.dev, "atomic_add", at, 3, op->value);
+		return devmodel_launch(fd, "atomic_add", at, 3, op->value);
 	default:
-		return devmodel_launch(run.dev, "sum", at, op->length / 8);
+		return devmodel_launch(fd, "sum", at, op->length / 8);
 	}
 }
 
@@ -63,7 +64,8 @@ static void accept_part(const struct operation *op)
 	uint8_t *wanted = malloc(op->length);
 	size_t i;
 
-	if (!op_writes(op) || !wanted) {
+	/* An atomic is done or not. */
+	if (!op_writes(op) || op->what == DEVICE_ADD || !wanted) {
 		free(wanted);
 		return;
 	}
@@ -89,7 +91,8 @@ static void check_refusal(const struct operation *op, const struct devmodel_wait
 {
 	size_t page = op->offset / run.model.page_size, at = end->fault_address - (uintptr_t)run.model.arena;
 	bool writes = op_writes(op);
-	bool write = end->fault_access == DEVMODEL_ACCESS_WRITE;
+	bool atomic = end->fault_access == DEVMODEL_ACCESS_ATOMIC;
+	bool write = end->fault_access == DEVMODEL_ACCESS_WRITE || atomic;
 	size_t from = op->what == DEVICE_COPY && !write ? op->source : op->offset;
 
 	run.refusals++;
@@ -98,13 +101,17 @@ static void check_refusal(const struct operation *op, const struct devmodel_wait
 			 devmodel_status_name(end->status));
 	if (write && !writes)
 		disagree(page, "a program that only reads got a write fault");
+	if (atomic != (op->what == DEVICE_ADD))
+		disagree(page, "%s got %s fault", what_names[op->what],
+			 atomic ? "an atomic" : "a plain");
 	if (at / run.model.page_size < from / run.model.page_size ||
 	    at / run.model.page_size > (from + op->length - 1) / run.model.page_size)
 		disagree(page, "fault at page %zu, where the program has nothing to do",
 			 at / run.model.page_size);
-	if (page_allows(&run.model, at / run.model.page_size, write))
+	if (atomic ? op->refused && page_excludes(&run.model, at / run.model.page_size) :
+		     page_allows(&run.model, at / run.model.page_size, write))
 		disagree(at / run.model.page_size, "%s fault at page %zu, which allows it",
-			 write ? "write" : "read", at / run.model.page_size);
+			 atomic ? "atomic" : write ? "write" : "read", at / run.model.page_size);
 	accept_part(op);
 }
 
@@ -114,13 +121,15 @@ static void finish(struct pending *p)
 	size_t page = op->offset / run.model.page_size;
 	struct devmodel_wait end;
 
-	if (devmodel_wait(run.dev, p->handle, WAIT_MS, &end))
+	if (devmodel_wait(run.device[op->device].fd, p->handle, WAIT_MS, &end))
 		disagree(page, "%s (operation %llu)", devmodel_error(),
 			 (unsigned long long)op->number);
-	if (op->refused) {
+	if (op->refused || (op->unsure && end.status != DEVMODEL_STATUS_OK)) {
 		check_refusal(op, &end);
 		return;
 	}
+	if (op->unsure)
+		apply(op, run.model.shadow + op->offset);
 	if (end.status != DEVMODEL_STATUS_OK)
 		disagree(page, "operation %llu ended with %s at page %zd",
 			 (unsigned long long)op->number, devmodel_status_name(end.status),
@@ -197,11 +206,18 @@ void run_device(const struct operation *op)
 	p->op = *op;
 	p->op.refused = !model_allows(&run.model, op->offset, op->length, writes) ||
 		(op->what == DEVICE_COPY && !model_allows(&run.model, op->source, op->length, false));
-	run.history[run.number % HISTORY].refused = p->op.refused;
-	if (!p->op.refused) {
-		p->op.result = expected(op);
-		apply(op, run.model.shadow + op->offset);
+	if (op->what == DEVICE_ADD) {
+		size_t page = op->offset / run.model.page_size;
+
+		p->op.refused = !page_excludes(&run.model, page);
+		/* Some kernels cannot give a piece of a huge page to a device alone. */
+		p->op.unsure = !p->op.refused && run.model.huge[page];
 	}
+	run.history[run.number % HISTORY].refused = p->op.refused;
+	if (!p->op.refused)
+		p->op.result = expected(op);
+	if (!p->op.refused && !p->op.unsure)
+		apply(op, run.model.shadow + op->offset);
 	p->handle = launch(p);
 	if (p->handle < 0 && errno == EAGAIN) {
 		finish_all();
@@ -213,6 +229,6 @@ void run_device(const struct operation *op)
 		disagree(op->offset / run.model.page_size, "%s", devmodel_error());
 	run.npending++;
 	/* What is refused must be seen before the model goes on from it. */
-	if (p->op.refused)
+	if (p->op.refused || p->op.unsure)
 		finish_all();
 }

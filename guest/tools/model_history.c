@@ -16,8 +16,10 @@ void print_operation(const struct operation *op)
 	fprintf(stderr, "  %8llu %-17s page %zu + 0x%zx, %zu bytes",
 		(unsigned long long)op->number, what_names[op->what], op->offset / size,
 		op->offset % size, op->length);
-	if (op->what == DEVICE_COPY)
+	if (op->what == DEVICE_COPY || op->what == MOVE)
 		fprintf(stderr, ", from page %zu + 0x%zx", op->source / size, op->source % size);
+	if (run.ndevices > 1)
+		fprintf(stderr, ", device %u", op->device);
 	fprintf(stderr, ", value 0x%llx%s\n", (unsigned long long)op->value,
 		op->refused ? ", to be refused" : "");
 }
@@ -46,7 +48,8 @@ void disagree(size_t page, const char *format, ...)
 {
 	va_list args;
 
-	fprintf(stderr, "dm-model: operation %llu: ", (unsigned long long)run.number);
+	fprintf(stderr, "dm-model: process %u, operation %llu: ", run.process,
+		(unsigned long long)run.number);
 	va_start(args, format);
 	vfprintf(stderr, format, args);
 	va_end(args);

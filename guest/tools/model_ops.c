@@ -2,10 +2,14 @@
 /* What dm-model does beside running device programs; see model_run.h. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/mempolicy.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -32,13 +36,14 @@ void run_migration(const struct operation *op)
 {
 	static uint32_t outcomes[MODEL_MAX_PAGES];
 	size_t page = op->offset / run.model.page_size, count = op->length / run.model.page_size, i;
+	const struct device *device = &run.device[op->device];
 	bool to_device = op->what == TO_DEVICE;
 	struct devmodel_migrate result;
 
-	if (devmodel_migrate(run.dev, run.model.arena + op->offset, op->length,
+	if (devmodel_migrate(device->fd, run.model.arena + op->offset, op->length,
 			     to_device ? DEVMODEL_TARGET_DEVICE : DEVMODEL_TARGET_SYSTEM, &result,
 			     outcomes)) {
-		if (run.memory_model == DEVMODEL_MODEL_MIRROR && errno == EOPNOTSUPP)
+		if (device->model == DEVMODEL_MODEL_MIRROR && errno == EOPNOTSUPP)
 			return;
 		disagree(page, "%s", devmodel_error());
 	}
@@ -55,13 +60,48 @@ void run_migration(const struct operation *op)
 	run.pages_moved += result.moved;
 }
 
+/* Swap areas are numbered from 0; what migration, private and exclusive pages use is at the end. */
+#define FIRST_SPECIAL	16
+
+/* Is a page there, by what /proc says? */
+static bool is_present(size_t page)
+{
+	uint64_t entry = 0;
+	off_t at = ((uintptr_t)run.model.arena / run.model.page_size + page) * sizeof(entry);
+	int fd = open("/proc/self/pagemap", O_RDONLY);
+
+	if (fd < 0 || pread(fd, &entry, sizeof(entry), at) != sizeof(entry))
+		disagree(page, "/proc/self/pagemap: %s", strerror(errno));
+	close(fd);
+	/* A special entry has a swap type that no swap area has: the page is there, for the device. */
+	return entry >> 63 || (entry >> 62 & 1 && entry % 32 >= FIRST_SPECIAL);
+}
+
+/*
+ * The device may reach a page, and a CPU would fault. That is right for one
+ * that the device has alone, and for one that NUMA balancing wants to be told
+ * of, which is there all the same. It may also have gone as we looked.
+ */
+static bool is_out_of_reach(const struct device *device, size_t page, uint32_t state)
+{
+	uint32_t cpu;
+
+	if (state & DEVMODEL_PAGE_ATOMIC || is_present(page))
+		return true;
+	if (devmodel_snapshot(device->fd, run.model.arena + page * run.model.page_size,
+			      run.model.page_size, &cpu, &state))
+		disagree(page, "%s", devmodel_error());
+	return cpu || !(state & DEVMODEL_PAGE_VALID) || state & DEVMODEL_PAGE_ATOMIC;
+}
+
 void run_snapshot(const struct operation *op)
 {
 	static uint32_t cpus[MODEL_MAX_PAGES], devices[MODEL_MAX_PAGES];
 	size_t first = op->offset / run.model.page_size, count = op->length / run.model.page_size, i;
 	const uint32_t valid = DEVMODEL_PAGE_VALID, write = DEVMODEL_PAGE_WRITE;
+	const struct device *device = &run.device[op->device];
 
-	if (devmodel_snapshot(run.dev, run.model.arena + op->offset, op->length, cpus, devices))
+	if (devmodel_snapshot(device->fd, run.model.arena + op->offset, op->length, cpus, devices))
 		disagree(first, "%s", devmodel_error());
 	for (i = 0; i < count; i++) {
 		size_t page = first + i;
@@ -73,10 +113,15 @@ void run_snapshot(const struct operation *op)
 		if ((cpus[i] | devices[i]) & (valid | write) & ~may)
 			disagree(page, "snapshot: cpu 0x%x, device 0x%x: more than is allowed",
 				 cpus[i], devices[i]);
-		if (devices[i] & (valid | write) & ~cpus[i])
+		/* NUMA balancing makes entries of private pages read-only, which nobody minds. */
+		if (cpus[i] & valid && devices[i] & write & ~cpus[i] &&
+		    !(here && there && device->model == DEVMODEL_MODEL_PRIVATE))
 			disagree(page, "snapshot: cpu 0x%x, device 0x%x: the device may do more",
 				 cpus[i], devices[i]);
-		if (devices[i] & valid && here != there)
+		if (devices[i] & valid & ~cpus[i] && !is_out_of_reach(device, page, devices[i]))
+			disagree(page, "snapshot: cpu 0x%x, device 0x%x: no CPU has it", cpus[i],
+				 devices[i]);
+		if (devices[i] & cpus[i] & valid && here != there)
 			disagree(page, "snapshot: cpu 0x%x, device 0x%x: two places", cpus[i],
 				 devices[i]);
 	}
@@ -193,6 +238,74 @@ void run_change(const struct operation *op)
 
 void run_advice(const struct operation *op)
 {
-	if (devmodel_advise(run.dev, run.model.arena + op->offset, op->length, op->value % 2))
+	if (devmodel_advise(run.device[op->device].fd, run.model.arena + op->offset, op->length, op->value % 2))
 		disagree(op->offset / run.model.page_size, "%s", devmodel_error());
+}
+
+static void move(const struct operation *op)
+{
+	size_t page = op->offset / run.model.page_size, from = op->source / run.model.page_size;
+	size_t count = op->length / run.model.page_size, i;
+
+	/* What a file's page holds depends on where it is. */
+	for (i = 0; i < count; i++)
+		if (run.model.kind[from + i] != KIND_PRIVATE)
+			return;
+	settle(op->offset, op->length, true);
+	settle(op->source, op->length, true);
+	model_move(&run.model, page, from, count);
+}
+
+/* Pages that are the same in all processes, and may be merged, or may not any more. */
+static void make_equal(const struct operation *op)
+{
+	if (!model_allows(&run.model, op->offset, op->length, true))
+		return;
+	settle(op->offset, op->length, true);
+	memset(run.model.arena + op->offset, op->value % 3, op->length);
+	memset(run.model.shadow + op->offset, op->value % 3, op->length);
+	madvise(run.model.arena + op->offset, op->length,
+		op->value & 16 ? MADV_MERGEABLE : MADV_UNMERGEABLE);
+}
+
+/* To one of two nodes each; where there is but one, nothing moves. */
+static void scatter(const struct operation *op)
+{
+	size_t size = run.model.page_size, count = op->length / size, i;
+	int nodes[32], states[32];
+	void *pages[32];
+
+	for (i = 0; i < count && i < 32; i++) {
+		pages[i] = run.model.arena + op->offset + i * size;
+		nodes[i] = op->value >> i & 1;
+	}
+	syscall(SYS_move_pages, 0, i, pages, nodes, states, MPOL_MF_MOVE);
+}
+
+/* What the kernel may be asked to do with pages, and no byte of them is another afterwards. */
+void run_kernel(const struct operation *op)
+{
+	void *at = run.model.arena + op->offset;
+
+	/* Holes and pages that will not go are none of our business. */
+	switch (op->what) {
+	case PAGE_OUT:
+		madvise(at, op->length, MADV_PAGEOUT);
+		break;
+	case MAKE_COLD:
+		madvise(at, op->length, MADV_COLD);
+		break;
+	case MAKE_EQUAL:
+		make_equal(op);
+		break;
+	case MOVE:
+		move(op);
+		break;
+	case SCATTER:
+		scatter(op);
+		break;
+	default:
+		mlock(at, op->length);
+		munlock(at, op->length);
+	}
 }

@@ -13,10 +13,12 @@
 #define MAX_PENDING	16
 #define SCRATCH		(64 << 10)
 #define HISTORY		4096
+#define MAX_DEVICES	8
 
 enum what {
 	CPU_READ, CPU_WRITE, DEVICE_READ, DEVICE_FILL, DEVICE_COPY, DEVICE_ADD, DEVICE_SUM,
-	TO_DEVICE, TO_SYSTEM, ADVISE, PROTECT, UNMAP, MAP, MAP_HUGE, DISCARD, SNAPSHOT, FORK, WHATS,
+	TO_DEVICE, TO_SYSTEM, ADVISE, PROTECT, UNMAP, MAP, MAP_HUGE, DISCARD, SNAPSHOT, FORK,
+	PAGE_OUT, MAKE_COLD, MAKE_EQUAL, MOVE, SCATTER, LOCK, WHATS,
 };
 
 extern const char *const what_names[WHATS];
@@ -26,10 +28,12 @@ struct operation {
 	uint64_t number;
 	enum what what;
 	size_t offset, length;
-	size_t source;		/* DEVICE_COPY */
+	size_t source;		/* DEVICE_COPY, MOVE */
+	unsigned int device;	/* which, of those that are open */
 	uint64_t value;		/* fill and add: what; others: see there */
 	uint64_t result;	/* what the device must answer */
 	bool refused;		/* the device must fault */
+	bool unsure;		/* the device may fault */
 };
 
 /* A device program at work. */
@@ -39,7 +43,13 @@ struct pending {
 	uint8_t *scratch;	/* where a DEVICE_READ puts what it read */
 };
 
-/* The run; there is one. */
+/* A device that this process is mirrored on. */
+struct device {
+	int fd;
+	enum devmodel_model model;
+};
+
+/* The run; there is one in a process. */
 struct run {
 	struct model model;
 	struct random random;
@@ -49,8 +59,9 @@ struct run {
 	unsigned int npending;
 	uint64_t refusals;
 	uint64_t pages_moved;
-	enum devmodel_model memory_model;
-	int dev;
+	struct device device[MAX_DEVICES];
+	unsigned int ndevices;
+	unsigned int process;	/* of those that run at the same time */
 	int child;		/* process id, 0 for none */
 };
 
@@ -86,6 +97,7 @@ void run_migration(const struct operation *op);
 void run_snapshot(const struct operation *op);
 void run_advice(const struct operation *op);
 void run_change(const struct operation *op);
+void run_kernel(const struct operation *op);
 void run_fork(struct operation *op);
 void reap(void);
 

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -71,6 +72,21 @@ long pattern_wrong(const void *address, size_t pages, uint64_t seed)
 		if (word[i] != pattern(i, seed))
 			return i;
 	return -1;
+}
+
+int open_last(void)
+{
+	char path[32];
+	int number = 0, dev;
+
+	do
+		snprintf(path, sizeof(path), "/dev/devmodel%d", ++number);
+	while (!access(path, F_OK));
+	snprintf(path, sizeof(path), "/dev/devmodel%d", number - 1);
+	dev = devmodel_open(path);
+	if (dev < 0)
+		ktap_fail(__FILE__, __LINE__, "%s", devmodel_error());
+	return dev;
 }
 
 struct devmodel_stats stats_now(int dev)

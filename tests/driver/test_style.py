@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from devmodel.machine import kernel, modules
+from devmodel.machine import kernel, modules, source
 from devmodel.machine.config import KernelConfig
 from devmodel.machine.progress import Reporter
+from devmodel.machine.series import DEFAULT, SERIES
 
 # compat.h is the place that asks for a version.
 IGNORED = {
@@ -26,11 +27,12 @@ SOURCES = [path for path in modules.driver_sources() if path.suffix in (".c", ".
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
 def test_checkpatch_is_content(path: Path) -> None:
-    source = kernel.unpack(kernel.source_version(), Reporter(quiet=True))
+    quiet = Reporter(quiet=True)
+    tree = source.unpack(source.tarball(SERIES[DEFAULT], quiet), quiet)
     command = ["scripts/checkpatch.pl", "--strict", "--no-summary", "--terse", "--no-tree", "-f"]
     if path.name in IGNORED:
         command[1:1] = ["--ignore", IGNORED[path.name]]
-    done = subprocess.run([*command, path], cwd=source, capture_output=True, text=True)
+    done = subprocess.run([*command, path], cwd=tree, capture_output=True, text=True)
     assert done.stdout == ""
     assert done.returncode == 0
 

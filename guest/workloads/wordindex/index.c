@@ -1,19 +1,12 @@
 // SPDX-License-Identifier: MIT
 /* See index.h. */
-#include <err.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "../frame.h"
 #include "index.h"
 
 #define MAX_WORD	63
-
-void *must(void *memory)
-{
-	if (!memory)
-		err(1, "wordindex");
-	return memory;
-}
 
 void index_init(struct index *index, size_t text_bytes)
 {

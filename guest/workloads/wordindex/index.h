@@ -72,6 +72,4 @@ uint64_t index_count(const struct index *index, uint64_t *total, uint64_t *bins)
 uint64_t index_walk(struct index *index, struct wi_word *start, uint32_t mark,
 		    uint32_t max_depth, uint64_t *edges);
 
-void *must(void *memory);
-
 #endif /* _INDEX_H */

@@ -8,16 +8,13 @@
 #include <err.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "../../lib/libdevmodel.h"
+#include "../frame.h"
 #include "index.h"
 #include "ranges.h"
 
@@ -41,57 +38,8 @@ static struct wi_key *keys;
 static uint64_t *answers;
 static size_t nkeys;
 static struct ranges memory;
-static struct devmodel_info info;
-static uint64_t hbm_in_use, checks, failures;
 static struct phase phases[8];
 static size_t nphases;
-static int dev = -1;
-
-static double now(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return time.tv_sec + time.tv_nsec * 1e-9;
-}
-
-__attribute__((format(printf, 2, 3)))
-static void check(bool good, const char *format, ...)
-{
-	va_list args;
-
-	checks++;
-	if (good)
-		return;
-	if (++failures > 20)
-		return;
-	fprintf(stderr, "wordindex: wrong: ");
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fprintf(stderr, "\n");
-}
-
-/* What the device must not fail at. */
-static void must_do(int result)
-{
-	if (result)
-		errx(1, "%s", devmodel_error());
-}
-
-static void look_at_hbm(void)
-{
-	struct devmodel_stats stats;
-
-	must_do(devmodel_stats(dev, &stats));
-	if (stats.hbm_bytes_in_use > hbm_in_use)
-		hbm_in_use = stats.hbm_bytes_in_use;
-}
-
-static bool has_hbm(void)
-{
-	return info.hbm_bytes != 0;
-}
 
 /* --- the CPU's side */
 
@@ -164,8 +112,11 @@ static void make_keys(void)
 static void find_memory(void)
 {
 	void *blocks[] = { words.buckets, keys, answers };
+	size_t i;
 
 	ranges_find(&memory, blocks, 3);
+	for (i = 0; i < memory.count; i++)
+		frame_watch(memory.range[i].start, memory.range[i].end);
 	fprintf(stderr, "wordindex: %llu words in all, %zu different, %llu pairs, %zu KiB\n",
 		(unsigned long long)tokens, words.nwords, (unsigned long long)words.nedges,
 		memory.bytes >> 10);
@@ -322,15 +273,6 @@ static struct wi_word *most_frequent(void)
 
 /* --- placement */
 
-static void advise(enum devmodel_policy policy)
-{
-	size_t i;
-
-	for (i = 0; has_hbm() && i < memory.count; i++)
-		must_do(devmodel_advise(dev, (void *)memory.range[i].start,
-					memory.range[i].end - memory.range[i].start, policy));
-}
-
 /* The first @bytes of it all. Some pages may stay where they are, which is no mistake. */
 static void migrate(size_t bytes, enum devmodel_target target)
 {
@@ -362,10 +304,11 @@ static void job(const char *path, size_t limit)
 	make_keys();
 	find_memory();
 	phase("build", begin);
+	frame_begin();
 
 	/* What the device touches comes to it, where there is somewhere to come to. */
 	begin = now();
-	advise(DEVMODEL_POLICY_ON_TOUCH);
+	frame_advise(DEVMODEL_POLICY_ON_TOUCH);
 	count_words();
 	look_up();
 	walk(most_frequent(), 1);
@@ -373,7 +316,7 @@ static void job(const char *path, size_t limit)
 
 	/* Half of it lies in HBM, wherever that cuts it, while the CPU changes all of it. */
 	begin = now();
-	advise(DEVMODEL_POLICY_IN_PLACE);
+	frame_advise(DEVMODEL_POLICY_IN_PLACE);
 	migrate(memory.bytes / 2, DEVMODEL_TARGET_DEVICE);
 	change();
 	count_words();
@@ -390,30 +333,16 @@ static void job(const char *path, size_t limit)
 	reread();
 	count_words();
 	phase("there and back", begin);
+	frame_end();
 }
 
-static void print_result(const struct devmodel_stats *before, double seconds)
+static void print_result(void)
 {
-	struct devmodel_stats after = *before;
 	size_t i;
 
-	if (dev >= 0)
-		must_do(devmodel_stats(dev, &after));
-#define DELTA(field) (unsigned long long)(after.field - before->field)
-	printf("{\"model\": \"%s\", \"workload\": \"word index\", \"checked\": %s, ",
-	       dev >= 0 ? devmodel_model_name(info.model) : "none",
-	       failures ? "false" : "true");
-	printf("\"device_faults\": %llu, \"pages_to_device\": %llu, \"pages_to_system\": %llu, "
-	       "\"bytes_to_device\": %llu, \"bytes_to_system\": %llu, \"tlb_hits\": %llu, "
-	       "\"tlb_misses\": %llu, ", DELTA(device_faults), DELTA(pages_to_device),
-	       DELTA(pages_to_system), DELTA(bytes_to_device), DELTA(bytes_to_system),
-	       DELTA(tlb_hits), DELTA(tlb_misses));
-	printf("\"hbm_bytes_in_use\": %llu, \"wall_seconds\": %.3f, ",
-	       (unsigned long long)hbm_in_use, seconds);
-	printf("\"checks\": %llu, \"failed_checks\": %llu, \"cpu_faults\": %llu, \"tokens\": %llu, "
-	       "\"words\": %zu, \"edges\": %llu, \"phases\": {", (unsigned long long)checks,
-	       (unsigned long long)failures, DELTA(cpu_faults), (unsigned long long)tokens,
-	       words.nwords, (unsigned long long)words.nedges);
+	frame_print();
+	printf(", \"tokens\": %llu, \"words\": %zu, \"edges\": %llu, \"phases\": {",
+	       (unsigned long long)tokens, words.nwords, (unsigned long long)words.nedges);
 	for (i = 0; i < nphases; i++)
 		printf("%s\"%s\": %.3f", i ? ", " : "", phases[i].name, phases[i].seconds);
 	printf("}}\n");
@@ -436,10 +365,8 @@ int main(int argc, char **argv)
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
-	struct devmodel_stats before = {};
 	size_t limit = DEFAULT_BYTES;
 	bool cpu_only = false;
-	double begin = now();
 	int option;
 	char *rest;
 
@@ -461,14 +388,11 @@ int main(int argc, char **argv)
 	}
 	if (optind != argc - 1)
 		return usage(2);
-	if (!cpu_only) {
-		dev = devmodel_open(NULL);
-		if (dev < 0)
-			errx(1, "%s", devmodel_error());
-		must_do(devmodel_info(dev, &info));
-		must_do(devmodel_stats(dev, &before));
-	}
+	if (cpu_only)
+		frame_name("wordindex");
+	else
+		frame_open("wordindex");
 	job(argv[optind], limit);
-	print_result(&before, now() - begin);
-	return failures ? 1 : 0;
+	print_result();
+	return frame_exit();
 }
