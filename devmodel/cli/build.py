@@ -10,6 +10,7 @@ EPILOG = """\
 examples:
   $ devmodel build                     everything for the shipped kernel
   $ devmodel build debug-kernel        with KASAN and lockdep
+  $ devmodel build --kernel 7.2        for another series, see devmodel kernels
   $ devmodel build --kernel ~/linux    for your own tree
 """
 
@@ -35,8 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.config is not None:
         config = options.load(arguments).kernel
     else:
-        tree = arguments.kernel.expanduser().absolute() if arguments.kernel else None
-        config = KernelConfig(tree=tree)
+        config = options.kernel(arguments, KernelConfig())
     built = build.build(config, output.reporter())
     found = {
         "kernel": str(built.kernel.image),

@@ -25,24 +25,10 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--models",
-        metavar="LIST",
-        type=_models,
-        default=list(MODELS),
-        help=f"which memory models, with commas (default: {','.join(MODELS)})",
-    )
+    options.add_models(parser, MODELS)
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     options.add_verbose(parser)
     parser.set_defaults(action=run)
-
-
-def _models(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",")]
-    unknown = [name for name in names if name not in MODELS]
-    if unknown:
-        raise argparse.ArgumentTypeError(f"no model {unknown[0]!r}; there are {', '.join(MODELS)}")
-    return names
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -50,4 +36,4 @@ def run(arguments: argparse.Namespace) -> int:
     # Only this command needs the experiments; the others start faster without.
     from devmodel.experiment import demo
 
-    return demo.run(arguments.models, json=arguments.json, console=output.stderr())
+    return demo.run(options.models(arguments, MODELS), json=arguments.json, console=output.stderr())

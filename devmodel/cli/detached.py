@@ -24,6 +24,7 @@ def start(config: MachineConfig, options: Options) -> str:
         "config": json.loads(config.model_dump_json()),
         "append": options.append,
         "qemu": options.qemu,
+        "trace": None if options.trace is None else str(options.trace),
     }
     keeper = subprocess.Popen(
         [sys.executable, "-m", "devmodel.cli.keeper"],

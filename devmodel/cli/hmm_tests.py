@@ -4,10 +4,12 @@ import argparse
 from pathlib import Path
 
 from devmodel.cli import options, output
+from devmodel.machine.config import MachineConfig
 
 EPILOG = """\
 examples:
   $ devmodel hmm-tests
+  $ devmodel hmm-tests --kernel 7.2
   $ devmodel hmm-tests --kernel ~/linux
 
 Exit code 0 if nothing that the kernel's in-kernel test device passes fails on ours.
@@ -40,4 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     """0 if we are as good as the kernel's own."""
     from devmodel.experiment import hmm_tests
 
-    return hmm_tests.run(arguments.out, kernel=arguments.kernel, console=output.stderr())
+    config = MachineConfig.load(hmm_tests.CONFIG)
+    config = config.model_copy(update={"kernel": options.kernel(arguments, config.kernel)})
+    config.check_files()
+    return hmm_tests.run(config, arguments.out, console=output.stderr())

@@ -36,7 +36,12 @@ def main() -> int:
     """0 after a SIGTERM, else the exit code of what ended the VM."""
     request = json.load(sys.stdin)
     config = MachineConfig.model_validate(request["config"])
-    options = Options(append=tuple(request["append"]), qemu=tuple(request["qemu"]), detached=True)
+    options = Options(
+        append=tuple(request["append"]),
+        qemu=tuple(request["qemu"]),
+        trace=Path(request["trace"]) if request["trace"] else None,
+        detached=True,
+    )
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     machine = Machine(config, reporter=output.reporter(), options=options)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 import devmodel
-from devmodel.cli import build, demo, doctor, hmm_tests, run, vms
+from devmodel.cli import build, check, compare, demo, doctor, hmm_tests, kernels, probe, run, vms
 from devmodel.cli.output import PROGRAM, show_error
 from devmodel.machine.errors import DevmodelError, ExitCode
 
@@ -23,6 +23,9 @@ EXAMPLES = """\
 - see the device at work under each memory model:
   $ devmodel demo
 
+- which memory model suits which way of working? All workloads, all models:
+  $ devmodel compare
+
 - run one command in a guest, and get its exit code:
   $ devmodel run private -- dmesg
 
@@ -35,8 +38,16 @@ EXAMPLES = """\
 - your own kernel, your own parameters:
   $ devmodel run private --kernel ~/linux --append 'slub_debug=P' -- uname -r
 
+- another kernel series:
+  $ devmodel kernels
+  $ devmodel run private --kernel 7.2 -- uname -r
+
 - see the QEMU command line, to paste it somewhere:
   $ devmodel run private --dry-run
+
+- prove that a run was coherent:
+  $ devmodel run private --trace out -- dm-model --ops 5000
+  $ devmodel check out
 
 exit codes:
   the guest command's own, for run and exec; otherwise
@@ -58,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"{PROGRAM} {devmodel.__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (doctor, build, run, vms, demo, hmm_tests):
+    for module in (doctor, kernels, build, run, vms, demo, compare, probe, hmm_tests, check):
         module.add_commands(commands)
     return top
 

@@ -1,8 +1,10 @@
 """Options that several commands share, and what they make of a configuration."""
 
 import argparse
+import difflib
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from devmodel.machine import config as configs
@@ -10,6 +12,7 @@ from devmodel.machine.config import KernelConfig, MachineConfig
 from devmodel.machine.console import READY
 from devmodel.machine.errors import ConfigError
 from devmodel.machine.launch import Options
+from devmodel.machine.series import SERIES, known
 
 
 def add_verbose(parser: argparse.ArgumentParser) -> None:
@@ -38,9 +41,9 @@ def add_kernel(parser: argparse.ArgumentParser) -> None:
     """--kernel."""
     parser.add_argument(
         "--kernel",
-        metavar="PATH",
-        type=Path,
-        help="boot this kernel tree: as it is if it is built, else built in the cache",
+        metavar="SERIES|PATH",
+        help=f"boot a kernel of this series ({known()}), or this kernel tree: as it is if it is "
+        "built, else built in the cache",
     )
 
 
@@ -62,6 +65,12 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
         help="device programs of your own, for every device",
     )
     parser.add_argument(
+        "--trace",
+        metavar="DIR",
+        type=Path,
+        help="keep every device's trace in this folder, for `devmodel check DIR`",
+    )
+    parser.add_argument(
         "--gdb", action="store_true", help="wait for a debugger on port 1234 before booting"
     )
     parser.add_argument(
@@ -72,12 +81,48 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
     add_verbose(parser)
 
 
+def kernel(arguments: argparse.Namespace, config: KernelConfig) -> KernelConfig:
+    """`config` with --kernel taken into account."""
+    wanted: str | None = arguments.kernel
+    if wanted is None:
+        return config
+    if wanted in SERIES:
+        return config.model_copy(update={"series": wanted, "tree": None})
+    return KernelConfig(tree=Path(wanted).expanduser().absolute())
+
+
+def add_models(parser: argparse.ArgumentParser, models: Sequence[str]) -> None:
+    """--models; `models` makes a list of it."""
+    parser.add_argument(
+        "--models",
+        metavar="LIST",
+        default=",".join(models),
+        help=f"which memory models, with commas (default: {','.join(models)})",
+    )
+
+
+def models(arguments: argparse.Namespace, known: Sequence[str]) -> list[str]:
+    """What --models names, each once. ConfigError for a name that is not `known`."""
+    names = [name.strip() for name in arguments.models.split(",")]
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1, 0.5)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+            raise ConfigError(f"no model {name!r}", hint=hint)
+    return list(dict.fromkeys(names))
+
+
+def positive(text: str) -> int:
+    """A number from 1 on, for argparse."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
+
+
 def load(arguments: argparse.Namespace) -> MachineConfig:
     """The configuration with what the command line adds to it. ConfigError if it is bad."""
     config = MachineConfig.load(arguments.config)
-    if arguments.kernel is not None:
-        tree = arguments.kernel.expanduser().absolute()
-        config = config.model_copy(update={"kernel": KernelConfig(tree=tree)})
+    config = config.model_copy(update={"kernel": kernel(arguments, config.kernel)})
     programs = tuple(path.expanduser().absolute() for path in getattr(arguments, "programs", []))
     if programs:
         if not config.devices:
@@ -101,6 +146,7 @@ def machine_options(arguments: argparse.Namespace, *, echo: bool = False) -> Opt
         append=tuple(arguments.append),
         qemu=qemu,
         gdb=arguments.gdb,
+        trace=None if arguments.trace is None else arguments.trace.expanduser().absolute(),
         echo=_echo if echo and arguments.verbose else None,
     )
 

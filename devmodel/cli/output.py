@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+from collections.abc import Sequence
 from typing import TextIO, cast
 
 from rich.console import Console
@@ -48,3 +49,11 @@ def print_json(data: object) -> None:
     """One JSON value on stdout."""
     json.dump(data, sys.stdout, indent=1)
     print()
+
+
+def print_table(lines: Sequence[Sequence[str]]) -> None:
+    """Lines of as many cells each, in columns, on stdout."""
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    for line in lines:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        print("  ".join(cells).rstrip())

@@ -167,10 +167,7 @@ def run_ps(arguments: argparse.Namespace) -> int:
                 str(row["ending"]),
             )
         )
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    for line in lines:
-        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        print("  ".join(cells).rstrip())
+    output.print_table(lines)
     return 0
 
 

@@ -2,38 +2,39 @@
 
 from pathlib import Path
 
-from devmodel.machine import cache, kernel
+from devmodel.machine import cache, source
 from devmodel.machine.errors import BuildFailed
 from devmodel.machine.progress import Reporter
+from devmodel.machine.series import DEFAULT, SERIES
 
 SIZE = 4 << 20
 
 
-def corpus(source: Path, out: Path, size: int) -> None:
-    """Write the first `size` bytes of all ``Documentation/**/*.rst`` of `source` to `out`.
+def corpus(tree: Path, out: Path, size: int) -> None:
+    """Write the first `size` bytes of all ``Documentation/**/*.rst`` of `tree` to `out`.
 
     The files follow each other in the order of their names, so that the same source gives the
     same text. BuildFailed if there is less.
     """
     missing = size
     with out.open("wb") as target:
-        for path in sorted((source / "Documentation").rglob("*.rst")):
+        for path in sorted((tree / "Documentation").rglob("*.rst")):
             if not missing:
                 break
             missing -= target.write(path.read_bytes()[:missing])
     if missing:
         raise BuildFailed(
-            f"{source}/Documentation has only {size - missing} bytes of text, {size} are wanted",
+            f"{tree}/Documentation has only {size - missing} bytes of text, {size} are wanted",
             hint="is the kernel source complete?",
         )
 
 
 def obtain(reporter: Reporter, size: int = SIZE) -> Path:
     """The text, made once and kept in the cache."""
-    version = kernel.source_version()
-    name = cache.key(version=version, size=size)
+    tarball = source.tarball(SERIES[DEFAULT], reporter)
+    name = cache.key(version=tarball.version, size=size)
 
     def build(target: Path) -> None:
-        corpus(kernel.unpack(version, reporter), target / "corpus.txt", size)
+        corpus(source.unpack(tarball, reporter), target / "corpus.txt", size)
 
     return cache.obtain("corpus", name, build) / "corpus.txt"

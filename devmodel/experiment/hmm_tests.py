@@ -7,6 +7,7 @@ inside the kernel.
 
 from __future__ import annotations
 
+import io
 import re
 import time
 from dataclasses import dataclass
@@ -30,6 +31,36 @@ LOAD = {
     "test_hmm": f"rmmod devmodel; insmod {MODULES}/test_hmm.ko {COHERENT}",
 }
 _TOTALS = re.compile(r"^# Totals: pass:(\d+) fail:(\d+) .*skip:(\d+)", re.MULTILINE)
+# The harness flushes it before each test.
+_RUN = re.compile(r"^#\s+RUN\s+(\S+)")
+
+
+class Clock(io.BytesIO):
+    """Takes a test program's output as it comes, and notes when each test begins."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._marks: list[tuple[str, float]] = []
+        self._line = b""
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        """More output."""
+        now = time.monotonic()
+        *lines, self._line = (self._line + data).split(b"\n")
+        for line in lines:
+            if match := _RUN.match(line.decode(errors="replace")):
+                self._marks.append((match[1], now))
+        return super().write(data)
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return self.getvalue().decode(errors="replace")
+
+    def seconds(self, end: float) -> dict[str, float]:
+        """How long each test took; `end` is when the program ended, by time.monotonic()."""
+        ends = [begin for _, begin in self._marks[1:]] + [end]
+        return {name: e - begin for (name, begin), e in zip(self._marks, ends, strict=False)}
 
 
 @dataclass(frozen=True)
@@ -42,23 +73,22 @@ class Judgement:
     skipped: int
     seconds: float
     cases: dict[str, ktap.Outcome]
+    times: dict[str, float]
+    """seconds of each test"""
 
     def __str__(self) -> str:
         counts = f"pass:{self.passed} fail:{self.failed} skip:{self.skipped}"
         return f"{self.device}: {counts} seconds:{self.seconds:.1f}"
 
 
-def run(out: Path, *, kernel: Path | None, console: Console) -> int:
-    """Boot, test both, keep the KTAP in `out`, print a line each on stdout.
+def run(config: MachineConfig, out: Path, *, console: Console) -> int:
+    """Boot `config` (CONFIG's four devices), test both, keep the KTAP in `out`.
+
+    A table of all tests goes to `console`, and a line for each device to stdout.
 
     0 if nothing that test_hmm passes fails on our device.
     """
     reporter = Reporter()
-    config = MachineConfig.load(CONFIG)
-    if kernel is not None:
-        config = config.model_copy(
-            update={"kernel": config.kernel.model_copy(update={"tree": kernel})}
-        )
     program = selftests.hmm_tests(builds.build(config.kernel, reporter).kernel, reporter)
     out.mkdir(parents=True, exist_ok=True)
     judgements = []
@@ -74,12 +104,15 @@ def run(out: Path, *, kernel: Path | None, console: Console) -> int:
             reporter.note(f"the kernel's HMM tests on {device}")
             begin = time.monotonic()
             # What a test complains of goes to stderr; in the log it stands beside the test.
-            done = vm.run(f"{PROGRAM} 2>&1", timeout=SECONDS)
-            seconds = time.monotonic() - begin
-            (out / f"{CONFIG}-{device}.tap").write_text(done.stdout)
-            judgements.append(_judge(device, done.stdout, seconds))
+            clock = Clock()
+            vm.run(f"{PROGRAM} 2>&1", timeout=SECONDS, stdout=clock)
+            end = time.monotonic()
+            (out / f"{CONFIG}-{device}.tap").write_text(clock.text)
+            judgements.append(_judge(device, clock.text, end - begin, clock.seconds(end)))
             vm.run("rmmod test_hmm 2>/dev/null; true")
-    console.print(_table(*judgements))
+    # Names are long, and a pipe is no reason to shorten them.
+    width = console.width if console.is_terminal else 120
+    console.print(_table(*judgements), width=width, crop=False)
     for judgement in judgements:
         print(judgement)
     ours, theirs = judgements
@@ -91,16 +124,26 @@ def run(out: Path, *, kernel: Path | None, console: Console) -> int:
     return 1 if worse or not ours.cases else 0
 
 
-def _judge(device: str, text: str, seconds: float) -> Judgement:
+def _judge(device: str, text: str, seconds: float, times: dict[str, float]) -> Judgement:
     """From KTAP. The `Totals:` line counts; the harness's own summary takes skips for passes."""
     totals = _TOTALS.search(text)
     passed, failed, skipped = map(int, totals.groups()) if totals else (0, 0, 0)
     cases = {case.name: case.outcome for case in ktap.parse(text).cases}
-    return Judgement(device, passed, failed, skipped, seconds, cases)
+    return Judgement(device, passed, failed, skipped, seconds, cases, times)
 
 
 def _table(ours: Judgement, theirs: Judgement) -> Table:
-    table = Table("test", ours.device, theirs.device, title="the kernel's HMM tests", box=None)
+    table = Table("test", title="the kernel's HMM tests", box=None)
+    for judgement in (ours, theirs):
+        table.add_column(judgement.device)
+        table.add_column("s", justify="right")
     for name in dict.fromkeys([*ours.cases, *theirs.cases]):
-        table.add_row(name, ours.cases.get(name, "-"), theirs.cases.get(name, "-"))
+        cells = [name]
+        for judgement in (ours, theirs):
+            seconds = judgement.times.get(name)
+            cells += [
+                judgement.cases.get(name, "-"),
+                "-" if seconds is None else f"{seconds:.2f}",
+            ]
+        table.add_row(*cells)
     return table

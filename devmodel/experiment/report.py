@@ -11,9 +11,10 @@ from devmodel.experiment.results import Result
 MIB = 1 << 20
 
 
-def as_object(results: Sequence[Result]) -> dict[str, Any]:
-    """``{"results": [...]}``, ready for JSON."""
-    return {"results": [result.as_dict() for result in results]}
+def as_object(results: Sequence[Result], names: Sequence[str]) -> dict[str, Any]:
+    """``{"results": [...]}`` with these fields, ready for JSON."""
+    rows = [result.as_dict() for result in results]
+    return {"results": [{name: row[name] for name in names} for row in rows]}
 
 
 def table(results: Sequence[Result]) -> Table:

@@ -20,17 +20,33 @@ class Result:
     checked: bool
     """every result of the device was compared with the CPU's own, and agreed"""
     device_faults: int
+    cpu_faults: int
+    """touches by the CPU that brought pages back"""
     pages_to_device: int
     pages_to_system: int
     bytes_to_device: int
     """over the link: pages that migrated, and what the device loaded from system memory"""
     bytes_to_system: int
     """over the link: pages that migrated, and what the device stored to system memory"""
-    tlb_hits: int
-    tlb_misses: int
+    remote_bytes: int
+    """of both: what the device loaded and stored in place, in system memory"""
+    invalidates: int
+    """sent to the device, each acknowledged"""
+    spilled_pages: int
+    """in HBM, of processes that do not use the device"""
+    wall_seconds: float
+    """of the work alone: not of what the CPU does before it and checks after it"""
+    pages: int
+    """that the workload watches; those that lie nowhere are not touched yet"""
+    system_at_start: int
+    """of them, in system memory when the work began"""
+    hbm_at_start: int
+    system_at_end: int
+    hbm_at_end: int
     hbm_bytes_in_use: int
     """the most that was seen between the steps of the workload"""
-    wall_seconds: float
+    tlb_hits: int
+    tlb_misses: int
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -55,6 +71,14 @@ class Result:
                 raise BadResult(f"{field.name} is {value!r}, not a {kind.__name__}")
             values[field.name] = value
         return cls(**values)
+
+    @classmethod
+    def failed(cls, model: str, workload: str) -> Self:
+        """The row of a workload that has no result."""
+        zero: dict[str, Any] = {
+            field.name: get_type_hints(cls)[field.name]() for field in fields(cls)
+        }
+        return cls(**{**zero, "model": model, "workload": workload})
 
     def as_dict(self) -> dict[str, Any]:
         """The fields, for JSON."""

@@ -10,13 +10,28 @@ from pathlib import Path
 import pytest
 
 from devmodel.cli import main as cli
-from devmodel.machine import build, host
+from devmodel.machine import build, host, source
 from devmodel.machine.build import Built
+from devmodel.machine.config import KernelConfig
 from devmodel.machine.errors import BuildFailed, ExitCode
 from devmodel.machine.host import Check, Verdict
 from devmodel.machine.kernel import Kernel
 
-COMMANDS = ("doctor", "build", "run", "start", "stop", "ps", "exec", "ssh", "logs", "demo")
+COMMANDS = (
+    "doctor",
+    "kernels",
+    "build",
+    "run",
+    "start",
+    "stop",
+    "ps",
+    "exec",
+    "ssh",
+    "logs",
+    "demo",
+    "compare",
+    "probe",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +85,7 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
         (["run"], "the following arguments are required: CONFIG"),
         (["run", "mirror", "--nonsense"], "unrecognized arguments: --nonsense"),
         (["doctor", "--", "ls"], "doctor takes no command after --"),
-        (["demo", "--models", "cmd"], "no model 'cmd'; there are mirror, private, coherent"),
+        (["compare", "--jobs", "0"], "'0' is no number from 1 on"),
     ],
 )
 def test_wrong_usage_is_2(
@@ -87,7 +102,7 @@ def test_wrong_usage_is_2(
     [
         (
             ["run", "xyz"],
-            "devmodel: xyz: no such file or shipped description; shipped are debug-kernel, ",
+            "devmodel: xyz: no such file or shipped description; shipped are cdm, debug-kernel, ",
         ),
         (
             ["run", "mirror", "--programs", "/none.py"],
@@ -95,7 +110,8 @@ def test_wrong_usage_is_2(
         ),
         (
             ["run", "mirror", "--kernel", "/none"],
-            "devmodel: kernel.tree: no folder /none; name a kernel source tree",
+            "devmodel: kernel.tree: no folder /none; name a kernel source tree, or one of the "
+            "series 6.1, 7.2",
         ),
         (
             ["run", "mirror", "--qemu-opts", "'x"],
@@ -105,6 +121,13 @@ def test_wrong_usage_is_2(
             ["start", "mirror", "--name", "A b"],
             "devmodel: --name: 'A b' is no name; use lower-case letters, digits and '-'",
         ),
+        (
+            ["demo", "--models", "private,cdm"],
+            "devmodel: no model 'cdm'; there are mirror, private, coherent",
+        ),
+        (["compare", "--models", "privat"], "devmodel: no model 'privat'; did you mean private?"),
+        (["compare", "--models", ""], "devmodel: no model ''; there are mirror, private, "),
+        (["compare", "strem"], "devmodel: no workload 'strem'; did you mean stream?"),
         (["start", "mirror", "--gdb"], "devmodel: start does not wait for a debugger; "),
         (["exec", "--", "true"], "devmodel: no VM is running; devmodel start starts one"),
         (["exec", "x", "--", "true"], "devmodel: no running VM is called x; "),
@@ -141,6 +164,47 @@ def test_dry_run_prints_one_line_to_paste(capsys: pytest.CaptureFixture[str]) ->
 def test_build_speaks_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["build", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["kernel"] == "/k/bzImage"
+
+
+@pytest.mark.parametrize(
+    ("config", "wanted", "expected"),
+    [
+        ("private", [], KernelConfig()),
+        ("private", ["--kernel", "7.2"], KernelConfig(series="7.2")),
+        ("debug-kernel", ["--kernel", "7.2"], KernelConfig(series="7.2", debug=True)),
+        ("private", ["--kernel", "/usr"], KernelConfig(tree=Path("/usr"))),
+    ],
+)
+def test_kernel_is_a_series_or_a_tree(
+    config: str, wanted: list[str], expected: KernelConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[KernelConfig] = []
+    kernel = Kernel(Path("/k/bzImage"), Path("/k/vmlinux"), Path("/k/build"), "7.2.0", "id")
+
+    def build_it(config: KernelConfig, _: object) -> Built:
+        asked.append(config)
+        return Built(kernel, None, [], Path("/k/initrd"))
+
+    monkeypatch.setattr(build, "build", build_it)
+    assert cli.main(["run", config, "--dry-run", *wanted]) == 0
+    assert asked == [expected]
+
+
+def test_the_kernels_that_are_known(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(source, "INSTALLED", tmp_path)
+    (tmp_path / "linux-source-6.1.tar.xz").write_text("x")
+    assert cli.main(["kernels", "--json"]) == 0
+    old, new = json.loads(capsys.readouterr().out)["kernels"]
+    assert (old["series"], old["suite"], old["image"]) == ("6.1", None, None)
+    assert old["version"]
+    assert (new["series"], new["suite"], new["version"]) == ("7.2", "trixie-backports", None)
+    assert (old["whole_thp"], new["whole_thp"]) == (False, True)
+    assert cli.main(["kernels"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [len(line) for line in lines] == [8, 7, 7]
+    assert lines[2] == ["7.2", "linux-source-7.2", "trixie-backports", "-", "no", "76", "yes"]
 
 
 def test_details_come_with_v(

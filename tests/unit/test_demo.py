@@ -3,15 +3,15 @@
 import io
 import json
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
+from fake_machine import FakeMachine, install
 from rich.console import Console
 from test_results import ROW
 
-from devmodel.experiment import demo
-from devmodel.machine.errors import GuestPanic, LaunchFailed
+from devmodel.experiment import demo, workloads
+from devmodel.machine.errors import DevmodelError, GuestPanic, LaunchFailed
 from devmodel.machine.shell import Result as Done
 
 STDERR = b"""\
@@ -21,55 +21,23 @@ wordindex: on touch: 1.00 s
 """
 
 
-class FakeMachine:
-    """Runs `wordindex` by printing what the test wants of that model."""
-
-    outputs: ClassVar[dict[str, object]] = {}
-    closed: ClassVar[list[str]] = []
-
-    def __init__(self, config: SimpleNamespace) -> None:
-        self.model = config.model
-        self.folder = Path("/vms") / config.model
-
-    @property
-    def qemu_pid(self) -> int:
-        raise RuntimeError("this machine is not running")
-
-    def __enter__(self) -> "FakeMachine":
-        if isinstance(output := self.outputs[self.model], LaunchFailed):
-            raise output
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self.closed.append(self.model)
+class DemoMachine(FakeMachine):
+    """Runs `wordindex`; what it prints is cut where no line ends."""
 
     def put(self, source: Path, target: str) -> None:
-        assert (source, target) == (Path("/corpus.txt"), demo.GUEST_TEXT)
+        assert (source, target) == (Path("/corpus.txt"), workloads.GUEST_TEXT)
 
     def run(self, command: list[str], *, timeout: float, stderr: Any) -> Done:
         assert command[0] == "wordindex" and timeout
-        # Cut where no line ends.
         stderr.write(STDERR[:50])
         stderr.write(STDERR[50:])
-        output = self.outputs[self.model]
-        if isinstance(output, Exception):
-            raise output
-        assert isinstance(output, Done)
-        return output
+        return self.answer()
 
 
 @pytest.fixture(autouse=True)
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "Machine", FakeMachine)
-    monkeypatch.setattr(
-        demo.MachineConfig, "load", lambda name: SimpleNamespace(model=name, kernel="kernel")
-    )
-    monkeypatch.setattr(demo.build, "build", lambda *_: None)
+    install(monkeypatch, DemoMachine)
     monkeypatch.setattr(demo.corpus, "obtain", lambda *_: Path("/corpus.txt"))
-    FakeMachine.closed = []
     FakeMachine.outputs = {
         model: Done(0, json.dumps({**ROW, "model": model}), "") for model in ("mirror", "private")
     }
@@ -84,7 +52,10 @@ def run(capsys: pytest.CaptureFixture[str], *, as_json: bool = False) -> tuple[i
 def test_json_alone_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, progress = run(capsys, as_json=True)
     assert code == 0
-    assert json.loads(out) == {"results": [{**ROW, "model": "mirror"}, ROW]}
+    results = json.loads(out)["results"]
+    assert [list(row) for row in results] == [list(demo.FIELDS)] * 2
+    assert [row["model"] for row in results] == ["mirror", "private"]
+    assert results[1] == {name: ROW[name] for name in demo.FIELDS}
     assert "private: on touch done" in progress
     assert sorted(FakeMachine.closed) == ["mirror", "private"]
 
@@ -116,6 +87,6 @@ def test_a_job_without_a_result(
     capsys: pytest.CaptureFixture[str], output: object, why: str
 ) -> None:
     FakeMachine.outputs["private"] = output
-    with pytest.raises(demo.DevmodelError, match=why):
+    with pytest.raises(DevmodelError, match=why):
         run(capsys)
     assert capsys.readouterr().out == ""

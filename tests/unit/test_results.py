@@ -15,14 +15,23 @@ ROW: dict[str, Any] = {
     "workload": "word index",
     "checked": True,
     "device_faults": 1234567,
+    "cpu_faults": 432,
     "pages_to_device": 12345,
     "pages_to_system": 12344,
     "bytes_to_device": 1 << 30,
     "bytes_to_system": 3 << 19,
+    "remote_bytes": 5 << 19,
+    "invalidates": 77,
+    "spilled_pages": 4096,
+    "wall_seconds": 12.5,
+    "pages": 1000,
+    "system_at_start": 900,
+    "hbm_at_start": 0,
+    "system_at_end": 250,
+    "hbm_at_end": 750,
+    "hbm_bytes_in_use": 256 << 20,
     "tlb_hits": 999,
     "tlb_misses": 1,
-    "hbm_bytes_in_use": 256 << 20,
-    "wall_seconds": 12.5,
 }
 
 
@@ -59,9 +68,18 @@ def test_the_hit_rate() -> None:
 
 
 def test_the_object_for_machines() -> None:
-    assert report.as_object([row(), row(model="mirror")]) == {
-        "results": [ROW, {**ROW, "model": "mirror"}]
+    assert report.as_object([row(), row(model="mirror")], ["checked", "model"]) == {
+        "results": [{"checked": True, "model": "private"}, {"checked": True, "model": "mirror"}]
     }
+
+
+def test_the_row_of_a_workload_that_failed() -> None:
+    failed = Result.failed("numa", "kv").as_dict()
+    assert list(failed) == list(ROW)
+    assert {name: type(value) for name, value in failed.items()} == {
+        name: type(value) for name, value in ROW.items()
+    }
+    assert (failed["model"], failed["workload"], failed["checked"]) == ("numa", "kv", False)
 
 
 def test_the_table_fits_80_columns_uncut() -> None:

@@ -1,0 +1,103 @@
+"""One VM for each model: how many at a time, and what a failure does to the others."""
+
+import io
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fake_machine import FakeMachine, install
+from rich.console import Console
+
+from devmodel.experiment import fleet
+from devmodel.machine.errors import LaunchFailed
+
+SECONDS = 20.0
+
+
+class RunningMachine(FakeMachine):
+    """One whose QEMU can be asked for."""
+
+    @property
+    def qemu_pid(self) -> int:
+        return {"mirror": 1001, "private": 1002}[self.model]
+
+
+@pytest.fixture(autouse=True)
+def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, RunningMachine)
+
+
+def run(work: Callable[[Any, fleet.Tell], str], *, width: int) -> tuple[dict[str, str], str]:
+    shown = io.StringIO()
+    console = Console(file=shown, width=100)
+    found = fleet.run(["mirror", "private"], work, console, stages=1, width=width)
+    return found, shown.getvalue()
+
+
+def test_what_comes_of_each_model_in_order() -> None:
+    def work(vm: FakeMachine, tell: fleet.Tell) -> str:
+        tell("working")
+        return vm.model.upper()
+
+    found, progress = run(work, width=1)
+    assert list(found.items()) == [("mirror", "MIRROR"), ("private", "PRIVATE")]
+    stages = [line.partition("  ")[2].strip() for line in progress.splitlines()]
+    one = ["mirror: booting", "mirror: working", "mirror: done"]
+    assert [stage.split("s  ")[-1] for stage in stages] == [
+        *one,
+        *(stage.replace("mirror", "private") for stage in one),
+    ]
+
+
+def test_as_many_at_a_time_as_wanted() -> None:
+    both = threading.Barrier(2)
+
+    def work(vm: FakeMachine, tell: fleet.Tell) -> str:
+        del tell
+        both.wait(SECONDS)
+        return vm.model
+
+    assert len(run(work, width=2)[0]) == 2
+
+
+def test_a_failure_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    killed: list[tuple[int, int]] = []
+    gone, busy = threading.Event(), threading.Event()
+
+    def kill(pid: int, number: int) -> None:
+        killed.append((pid, number))
+        if pid == 1002:
+            gone.set()
+
+    monkeypatch.setattr(os, "kill", kill)
+
+    def work(vm: FakeMachine, tell: fleet.Tell) -> str:
+        del tell
+        if vm.model == "mirror":
+            assert busy.wait(SECONDS)
+            raise LaunchFailed("mirror fails")
+        busy.set()
+        assert gone.wait(SECONDS)
+        raise LaunchFailed("its QEMU was killed")
+
+    with pytest.raises(LaunchFailed, match="mirror fails"):
+        run(work, width=2)
+    assert (1002, signal.SIGTERM) in killed
+    assert sorted(FakeMachine.closed) == ["mirror", "private"]
+
+
+def test_what_has_not_begun_does_not_begin() -> None:
+    worked = []
+
+    def work(vm: FakeMachine, tell: fleet.Tell) -> str:
+        del tell
+        worked.append(vm.model)
+        raise LaunchFailed("it fails")
+
+    with pytest.raises(LaunchFailed):
+        run(work, width=1)
+    assert worked == ["mirror"]
+    assert FakeMachine.closed == ["mirror"]
