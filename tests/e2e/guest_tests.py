@@ -8,12 +8,17 @@ from devmodel.machine import paths
 
 _ENTRY = re.compile(r"\{\s*\.name = \"(?P<name>[^\"]+)\"(?P<rest>[^}]*)\}")
 _NEEDS = re.compile(r"\.needs = (?P<needs>KTAP_\w+)")
-_CONFIGS = {
+CONFIGS = ("mirror", "private", "coherent", "oversubscribed", "two-devices", "mixed-devices")
+_OF_NEEDS = {
     "KTAP_ANY": ("mirror", "private", "coherent"),
     "KTAP_HBM": ("private", "coherent"),
+    "KTAP_FRAMES": ("private", "coherent"),
     "KTAP_MIRROR": ("mirror",),
     "KTAP_PRIVATE": ("private",),
     "KTAP_COHERENT": ("coherent",),
+    "KTAP_SMALL": ("oversubscribed",),
+    "KTAP_PEERS": ("two-devices", "mixed-devices"),
+    "KTAP_NODES": ("two-devices",),
 }
 
 
@@ -30,7 +35,7 @@ def _in_file(path: Path) -> list[GuestTest]:
     found = []
     for match in _ENTRY.finditer(path.read_text()):
         needs = _NEEDS.search(match["rest"])
-        configs = _CONFIGS[needs["needs"] if needs else "KTAP_ANY"]
+        configs = _OF_NEEDS[needs["needs"] if needs else "KTAP_ANY"]
         found.append(GuestTest(path.stem, match["name"], configs))
     return found
 

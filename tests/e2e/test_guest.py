@@ -1,7 +1,7 @@
 """The guest's own tests, each a result of its own, on every memory model where it applies."""
 
 import pytest
-from guest_tests import all_tests, programs
+from guest_tests import CONFIGS, all_tests, programs
 
 from devmodel.experiment import ktap
 from devmodel.experiment.ktap import Outcome
@@ -12,7 +12,7 @@ SECONDS = 180
 # By configuration, so that each one's VM boots once.
 CASES = [
     pytest.param(config, test.program, test.name, id=f"{config}-{test.program}-{test.name}")
-    for config in ("mirror", "private", "coherent")
+    for config in CONFIGS
     for test in all_tests()
     if config in test.configs
 ]

@@ -1,5 +1,6 @@
 """Random operations on a process's memory against a plain model, under each memory model."""
 
+import json
 import os
 import random
 import re
@@ -8,7 +9,8 @@ import pytest
 
 from devmodel.machine import Machine
 
-OPERATIONS = 100_000
+# 100,000 of them, of eight processes, are in test_stress.py.
+OPERATIONS = 30_000
 SECONDS = 600
 
 
@@ -24,6 +26,25 @@ def test_random_operations_agree_with_a_plain_model(vm: Machine, config: str) ->
     moved = re.search(r"pages moved +(\d+)", done.stdout)
     assert moved
     assert (int(moved[1]) > 0) == (config != "mirror")
+
+
+HOG = """
+rm -f /tmp/done
+until [ -e /tmp/done ]; do dm-test-evict --test 'four processes, on touch'; done >/tmp/hog 2>&1 &
+"""
+
+
+@pytest.mark.timeout(SECONDS)
+@pytest.mark.parametrize("config", ["oversubscribed"], indirect=True)
+def test_pages_are_evicted_at_any_time(vm: Machine) -> None:
+    """Others want all of the HBM, several times over, while the model's operations go on."""
+    command = (
+        "dm-model --ops 3000 --pages 1024 --seed 1; code=$?; touch /tmp/done; wait; exit $code"
+    )
+    done = vm.run(HOG + command, timeout=SECONDS)
+    assert done.exit_code == 0, done.stderr
+    stats = json.loads(vm.run(["dm-stats", "--json"]).check().stdout)
+    assert stats["pages_evicted"] > 1000
 
 
 @pytest.mark.timeout(SECONDS)

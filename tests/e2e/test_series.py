@@ -1,0 +1,68 @@
+"""The newer kernel series: the guest's own tests, the random operations, under each model."""
+
+import pytest
+from guest_tests import CONFIGS, all_tests, programs
+
+from devmodel.experiment import ktap
+from devmodel.experiment.ktap import Outcome
+from devmodel.machine import Machine
+from devmodel.machine.series import DEFAULT, SERIES
+
+SECONDS = 900
+OPERATIONS = 10_000
+NEWER = [series for series in SERIES if series != DEFAULT]
+MODELS = ("mirror", "private", "coherent")
+# All tests of a program at once, where most are of use; else one by one.
+CASES = [
+    pytest.param(f"{config}@{series}", program, "", id=f"{config}@{series}-{program}")
+    for series in NEWER
+    for config in MODELS
+    for program in programs()
+    if any(test.program == program and config in test.configs for test in all_tests())
+] + [
+    pytest.param(f"{config}@{series}", test.program, test.name, id=f"{config}@{series}-{test.name}")
+    for series in NEWER
+    for config in CONFIGS
+    for test in all_tests()
+    if config in test.configs and config not in MODELS
+]
+
+
+@pytest.mark.timeout(SECONDS + 120)
+@pytest.mark.parametrize(("config", "program", "name"), CASES, indirect=["config"])
+def test_guest(vm: Machine, program: str, name: str) -> None:
+    done = vm.run([program, *(["--test", name] if name else [])], timeout=SECONDS)
+    run = ktap.parse(done.stdout)
+    assert run.trouble is None, done.stdout + done.stderr
+    failed = [case for case in run.cases if case.outcome is Outcome.FAILED]
+    assert not failed, "\n".join(f"{case.name}: {'; '.join(case.notes)}" for case in failed)
+    assert done.exit_code == 0
+
+
+@pytest.mark.timeout(SECONDS)
+@pytest.mark.parametrize("config", [f"private@{series}" for series in NEWER], indirect=True)
+def test_no_huge_page_to_come_back_to(vm: Machine) -> None:
+    """The test interface can have an allocation fail, so the driver is loaded with it."""
+    vm.run("modprobe -r devmodel && modprobe devmodel dmirror=1").check()
+    done = vm.run(["dm-test-thp", "--test", "no huge page to come back to"])
+    (case,) = ktap.parse(done.stdout).cases
+    assert case.outcome is Outcome.PASSED, "\n".join(case.notes)
+    vm.run("modprobe -r devmodel && modprobe devmodel").check()
+
+
+@pytest.mark.timeout(SECONDS + 120)
+@pytest.mark.parametrize(
+    "config", [f"{config}@{series}" for series in NEWER for config in MODELS], indirect=True
+)
+def test_random_operations_agree_with_a_plain_model(vm: Machine) -> None:
+    done = vm.run(["dm-model", "--ops", str(OPERATIONS)], timeout=SECONDS)
+    assert done.exit_code == 0, done.stderr
+    assert f"{OPERATIONS} operations agree" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "config", [f"{config}@{series}" for series in NEWER for config in MODELS], indirect=True
+)
+def test_it_is_the_kernel_that_was_asked_for(vm: Machine, config: str) -> None:
+    series = config.partition("@")[2]
+    assert vm.run(["uname", "-r"]).stdout.startswith(f"{series}.")
