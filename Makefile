@@ -10,12 +10,15 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 demo: install
 	$(VENV)/bin/devmodel demo
+	@echo 'what devmodel compare boots besides, built now if it is not there yet:'
+	@$(VENV)/bin/devmodel build cdm
 
-# ARGS='-k name' picks tests.
+# ARGS='-k name' picks tests. KERNELS=all tests every kernel series, and not only the default one
+# and those that are built already; it downloads and builds them, which takes longer than the tests.
 test: install
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(if $(KERNELS),DEVMODEL_KERNELS=$(KERNELS)) $(VENV)/bin/python -m pytest $(ARGS)
 
-# KERNEL=PATH for another kernel tree.
+# KERNEL=7.2 for another kernel series, KERNEL=PATH for another kernel tree.
 hmm-tests: install
 	$(VENV)/bin/devmodel hmm-tests $(if $(KERNEL),--kernel $(KERNEL))
 
