@@ -12,6 +12,8 @@
 
 #include "ktap.h"
 
+#define HUGE_SIZE	(2UL << 20)
+
 size_t page_size(void)
 {
 	static size_t size;
@@ -21,9 +23,25 @@ size_t page_size(void)
 	return size;
 }
 
+/*
+ * Where a mapping would lie within one huge page, or from the beginning of one
+ * on: the driver takes what lies in two of them in two steps, and tests count.
+ */
+static void *place_for(size_t size)
+{
+	char *room = mmap(NULL, 2 * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *next = (char *)(((uintptr_t)room + HUGE_SIZE - 1) & ~(HUGE_SIZE - 1));
+
+	if (room == MAP_FAILED)
+		return NULL;
+	munmap(room, 2 * size);
+	return next < room + size ? next : room;
+}
+
 static void *map(size_t pages, int flags, int fd)
 {
-	void *address = mmap(NULL, pages * page_size(), PROT_READ | PROT_WRITE, flags, fd, 0);
+	size_t size = pages * page_size();
+	void *address = mmap(place_for(size), size, PROT_READ | PROT_WRITE, flags, fd, 0);
 
 	if (address == MAP_FAILED)
 		ktap_fail(__FILE__, __LINE__, "mmap of %zu pages: %s", pages, strerror(errno));
