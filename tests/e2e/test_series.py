@@ -1,4 +1,8 @@
-"""The newer kernel series: the guest's own tests, the random operations, under each model."""
+"""Other kernels than the default one: the guest's own tests, the random operations, each model.
+
+They are the newer series, and "cdm", the default series with the patch for coherent device memory,
+which must change nothing for the models that have no use for it.
+"""
 
 import pytest
 from guest_tests import CONFIGS, all_tests, programs
@@ -11,17 +15,18 @@ from devmodel.machine.series import DEFAULT, SERIES
 SECONDS = 900
 OPERATIONS = 10_000
 NEWER = [series for series in SERIES if series != DEFAULT]
+OTHERS = [*NEWER, "cdm"]
 MODELS = ("mirror", "private", "coherent")
 # All tests of a program at once, where most are of use; else one by one.
 CASES = [
-    pytest.param(f"{config}@{series}", program, "", id=f"{config}@{series}-{program}")
-    for series in NEWER
+    pytest.param(f"{config}@{kernel}", program, "", id=f"{config}@{kernel}-{program}")
+    for kernel in OTHERS
     for config in MODELS
     for program in programs()
     if any(test.program == program and config in test.configs for test in all_tests())
 ] + [
-    pytest.param(f"{config}@{series}", test.program, test.name, id=f"{config}@{series}-{test.name}")
-    for series in NEWER
+    pytest.param(f"{config}@{kernel}", test.program, test.name, id=f"{config}@{kernel}-{test.name}")
+    for kernel in OTHERS
     for config in CONFIGS
     for test in all_tests()
     if config in test.configs and config not in MODELS
@@ -52,7 +57,7 @@ def test_no_huge_page_to_come_back_to(vm: Machine) -> None:
 
 @pytest.mark.timeout(SECONDS + 120)
 @pytest.mark.parametrize(
-    "config", [f"{config}@{series}" for series in NEWER for config in MODELS], indirect=True
+    "config", [f"{config}@{kernel}" for kernel in OTHERS for config in MODELS], indirect=True
 )
 def test_random_operations_agree_with_a_plain_model(vm: Machine) -> None:
     done = vm.run(["dm-model", "--ops", str(OPERATIONS)], timeout=SECONDS)
@@ -61,8 +66,9 @@ def test_random_operations_agree_with_a_plain_model(vm: Machine) -> None:
 
 
 @pytest.mark.parametrize(
-    "config", [f"{config}@{series}" for series in NEWER for config in MODELS], indirect=True
+    "config", [f"{config}@{kernel}" for kernel in OTHERS for config in MODELS], indirect=True
 )
 def test_it_is_the_kernel_that_was_asked_for(vm: Machine, config: str) -> None:
-    series = config.partition("@")[2]
-    assert vm.run(["uname", "-r"]).stdout.startswith(f"{series}.")
+    kernel = config.partition("@")[2]
+    release = vm.run(["uname", "-r"]).stdout.strip()
+    assert release.endswith("-cdm") if kernel == "cdm" else release.startswith(f"{kernel}.")
