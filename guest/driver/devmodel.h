@@ -386,11 +386,12 @@ struct devmodel_pt_count {
 
 struct devmodel_pt_count devmodel_pt_count(struct devmodel_mirror *mirror,
 					   unsigned long start, unsigned long end);
-void devmodel_pt_update(struct devmodel_mirror *mirror, unsigned long start,
-			unsigned long end, u64 pte_mask, bool free_tables);
 void devmodel_pt_read(struct devmodel_mirror *mirror, unsigned long start,
 		      unsigned long end, u64 *ptes);
-void devmodel_pt_age(struct devmodel_mirror *mirror, unsigned long *young);
+
+/* update.c */
+void devmodel_pt_update(struct devmodel_mirror *mirror, unsigned long start,
+			unsigned long end, u64 pte_mask, bool free_tables);
 
 /* mirror.c */
 struct devmodel_mirror *devmodel_mirror_register(struct devmodel_dev *dev);

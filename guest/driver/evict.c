@@ -24,12 +24,67 @@
 #include <linux/sched/mm.h>
 
 #include "migration.h"
+#include "pagetable.h"
 #include "trace.h"
 
 /* Pages to move out at least, so that not each single page costs a round. */
 #define EVICT_BATCH	256
 
-/* Which frames has the device used? Into devmem->young, and it begins to note anew. */
+static unsigned long hbm_frame(u64 entry)
+{
+	return (entry & DEVMODEL_PTE_ADDRESS) >> PAGE_SHIFT;
+}
+
+static bool in_own_hbm(u64 entry)
+{
+	return (entry & DEVMODEL_PTE_APERTURE) >> DEVMODEL_PTE_APERTURE_SHIFT ==
+	       DEVMODEL_APERTURE_HBM;
+}
+
+/* Have the device clear ACCESSED in the region at walk->first, if there is one. */
+static void age_region(struct pt_walk *walk)
+{
+	struct devmodel_control_command command = {
+		.opcode = DEVMODEL_CONTROL_AGE,
+		.ctx = walk->mirror->ctx,
+		.va = walk->first,
+		.length = (u64)DEVMODEL_AGE_PAGES << PAGE_SHIFT,
+	};
+
+	if (walk->count)
+		devmodel_control_one(walk->mirror->dev, &command);
+}
+
+/* What has been used; walk->first is the 2 MiB region that is to be aged next. */
+static void visit_age(struct pt_walk *walk, struct page *table, u64 *entry,
+		      unsigned long address, int level)
+{
+	u64 value = READ_ONCE(*entry);
+	unsigned long i;
+
+	if (!(value & DEVMODEL_PTE_ACCESSED) || !in_own_hbm(value))
+		return;
+	for (i = 0; i < BIT(level * DEVMODEL_LEVEL_BITS); i++)
+		set_bit(hbm_frame(value) + i, walk->young);
+	if (walk->count && walk->first == (address & ~(LEAF_SIZE - 1)))
+		return;
+	age_region(walk);
+	walk->first = address & ~(LEAF_SIZE - 1);
+	walk->count = 1;
+}
+
+/* Into @young, a bit for each frame; the device begins to note anew. pt_lock is held. */
+static void collect_of(struct devmodel_mirror *mirror, unsigned long *young)
+{
+	struct pt_walk walk = {
+		.mirror = mirror, .end = ULONG_MAX, .young = young, .visit = visit_age,
+	};
+
+	pt_walk(&walk);
+	age_region(&walk);
+}
+
+/* Which frames has the device used, through any mirror? Into devmem->young. */
 static void collect_accessed(struct devmodel_dev *dev)
 {
 	struct devmodel_mirror *mirror;
@@ -38,7 +93,7 @@ static void collect_accessed(struct devmodel_dev *dev)
 	while ((mirror = devmodel_mirror_next(dev, &ctx))) {
 		mutex_lock(&mirror->pt_lock);
 		if (!mirror->stopped)
-			devmodel_pt_age(mirror, dev->devmem.young);
+			collect_of(mirror, dev->devmem.young);
 		mutex_unlock(&mirror->pt_lock);
 		devmodel_mirror_put(mirror);
 	}
