@@ -149,8 +149,10 @@ static int mirror_map(struct devmodel_mirror *mirror, unsigned long start,
 			continue;
 		}
 		if (!all_reachable(mirror, &range)) {
-			ret = -EFAULT;
-			break;
+			/* Or it has gone since, and what was looked at is another's. */
+			ret = mmu_interval_read_retry(range.notifier, range.notifier_seq) ?
+				-EBUSY : -EFAULT;
+			continue;
 		}
 		mutex_lock(&mirror->pt_lock);
 		if (mirror->stopped)
