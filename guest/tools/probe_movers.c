@@ -106,26 +106,42 @@ static struct probe_count balancing(void)
 	return probe_arrived(address, PROBE_SOME);
 }
 
-/* Most small pages of each range were put on the node; the others would go with them. */
-static struct probe_count collapse_mixed(void)
+#define COLLAPSE_RANGES	4
+
+/* Most small pages of each range are put on the node; the others would go with them. */
+static struct probe_count collapse(char *address)
 {
-	const long ranges = 4, there = HUGE_PAGES * 3 / 4, rest = HUGE_PAGES - there;
+	const long there = HUGE_PAGES * 3 / 4, rest = HUGE_PAGES - there;
 	size_t huge = HUGE_PAGES * page_size();
-	char *address = probe_map_huge(ranges);
 	struct probe_count count = {};
 	long i;
 
-	for (i = 0; i < ranges; i++) {
+	for (i = 0; i < COLLAPSE_RANGES; i++) {
 		char *range = address + i * huge;
 
 		probe_touch(range, HUGE_PAGES);
 		move_to(range, there, probe_node);
 		/* Where it will not, it will not. */
 		madvise(range, huge, MADV_COLLAPSE);
+		probe_touch(range, HUGE_PAGES);
 		count.arrived += probe_on(range + there * page_size(), rest, probe_node);
 		count.of += rest;
 	}
 	return count;
+}
+
+static struct probe_count collapse_mixed(void)
+{
+	return collapse(probe_map_huge(COLLAPSE_RANGES));
+}
+
+static struct probe_count collapse_shared(void)
+{
+	char *address = probe_map_huge(COLLAPSE_RANGES);
+
+	PROBE_MUST(mmap(address, COLLAPSE_RANGES * HUGE_PAGES * page_size(), PROT_READ | PROT_WRITE,
+			MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == address);
+	return collapse(address);
 }
 
 /* Ends what would go on for ever. */
@@ -203,6 +219,8 @@ const struct probe probes_movers[] = {
 	{ "ksm", PROBE_SPILLS, ksm, "merging with pages on the node" },
 	{ "collapse-mixed", PROBE_SPILLS, collapse_mixed,
 	  "a huge page made of small ones, most of them on the node" },
+	{ "collapse-shared", PROBE_SPILLS, collapse_shared,
+	  "the same of shared memory" },
 	{ "offline", PROBE_SPILLS, offline, "memory of node 0 is taken offline" },
 	{ "numa-balancing", PROBE_STAYS, balancing, "pages on the node, NUMA balancing" },
 	{}
