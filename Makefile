@@ -13,8 +13,9 @@ demo: install
 	@echo 'what devmodel compare boots besides, built now if it is not there yet:'
 	@$(VENV)/bin/devmodel build cdm
 
-# ARGS='-k name' picks tests. KERNELS=all tests every kernel series, and not only the default one
-# and those that are built already; it downloads and builds them, which takes longer than the tests.
+# ARGS='-k name' picks tests. KERNELS=7.2,debug tests those kernels too, and not only the default
+# one and those that are built already; it downloads and builds them, which takes longer than the
+# tests. KERNELS=all is all of them.
 test: install
 	$(if $(KERNELS),DEVMODEL_KERNELS=$(KERNELS)) $(VENV)/bin/python -m pytest $(ARGS)
 

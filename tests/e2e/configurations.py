@@ -6,19 +6,32 @@ import pytest
 
 from devmodel.machine import MachineConfig, kernel
 
+# Under the debug kernel everything is larger and slower.
+DEBUG_MEMORY = 2 << 30
+DEBUG_BOOT_SECONDS = 300
+
 
 def load(name: str) -> MachineConfig:
-    """The configuration "NAME", "NAME@SERIES" or "NAME@cdm" (on the kernel with the CDM patch)."""
+    """The configuration "NAME", or "NAME@KERNEL": on a kernel series, or "cdm" or "debug"."""
     name, _, kernel_name = name.partition("@")
     config = MachineConfig.load(name)
+    if kernel_name == "debug":
+        update = {"memory": DEBUG_MEMORY, "boot_timeout": DEBUG_BOOT_SECONDS}
+        config = config.model_copy(update=update)
     if not kernel_name:
         return config
-    update = {"cdm": True} if kernel_name == "cdm" else {"series": kernel_name}
-    own = config.kernel.model_copy(update=update)
-    return config.model_copy(update={"kernel": own})
+    own = {kernel_name: True} if kernel_name in ("cdm", "debug") else {"series": kernel_name}
+    return config.model_copy(update={"kernel": config.kernel.model_copy(update=own)})
 
 
-def skip_unless_built(config: MachineConfig) -> None:
-    """Skip a test for a kernel that would have to be built first, unless that is wanted."""
-    if os.environ.get("DEVMODEL_KERNELS") != "all" and kernel.find(config.kernel) is None:
-        pytest.skip(f"{config.kernel} is not built; make test KERNELS=all builds it")
+def skip_unless_wanted(name: str) -> None:
+    """Skip a test on a kernel that would have to be built first, unless it is asked for by name.
+
+    The debug kernel is slow, so tests on it have to be asked for even where it is built.
+    """
+    kernel_name = name.partition("@")[2]
+    wanted = os.environ.get("DEVMODEL_KERNELS", "").split(",")
+    if "all" in wanted or kernel_name in wanted:
+        return
+    if kernel_name == "debug" or kernel.find(load(name).kernel) is None:
+        pytest.skip(f"not asked for: make test KERNELS={kernel_name} (or KERNELS=all)")

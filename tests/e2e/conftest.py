@@ -5,9 +5,9 @@ A test that takes `vm` runs once for each of CONFIGS. One that is for some of th
     @pytest.mark.parametrize("config", ["private"], indirect=True)
     def test_something(vm: Machine) -> None: ...
 
-A configuration's name with a kernel series behind it, as in "private@7.2", is that configuration
-on that kernel. It is skipped unless the kernel is built already or DEVMODEL_KERNELS=all is set
-(`make test KERNELS=all`), as building one takes longer than all the tests.
+A configuration's name with a kernel behind it, as in "private@7.2", is that configuration on that
+kernel. It is skipped unless the kernel is built already or DEVMODEL_KERNELS asks for it
+(`make test KERNELS=7.2`), as building one takes longer than all the tests.
 
 `config` has session scope, so pytest groups the tests by it and one VM runs at a time. A test
 fails if the guest's kernel complained during it, unless it called `vm.expect(...)`. A guest that
@@ -17,7 +17,7 @@ died is booted again for the next test.
 from collections.abc import Iterator
 
 import pytest
-from configurations import load, skip_unless_built
+from configurations import load, skip_unless_wanted
 
 from devmodel.machine import Machine
 from devmodel.machine.errors import GuestError
@@ -66,7 +66,7 @@ def config(request: pytest.FixtureRequest) -> str:
     """The configuration's name."""
     name = str(request.param)
     if "@" in name:
-        skip_unless_built(load(name))
+        skip_unless_wanted(name)
     return name
 
 

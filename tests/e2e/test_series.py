@@ -1,10 +1,12 @@
 """Other kernels than the default one: the guest's own tests, the random operations, each model.
 
-They are the newer series, and "cdm", the default series with the patch for coherent device memory,
-which must change nothing for the models that have no use for it.
+They are the newer series; "cdm", the default series with the patch for coherent device memory,
+which must change nothing for the models that have no use for it; and "debug", the default series
+with KASAN, lockdep and friends, whose complaints fail a test.
 """
 
 import pytest
+import test_nodes
 from guest_tests import CONFIGS, all_tests, programs
 
 from devmodel.experiment import ktap
@@ -12,25 +14,37 @@ from devmodel.experiment.ktap import Outcome
 from devmodel.machine import Machine
 from devmodel.machine.series import DEFAULT, SERIES
 
-SECONDS = 900
+SECONDS = 1200
 OPERATIONS = 10_000
 NEWER = [series for series in SERIES if series != DEFAULT]
-OTHERS = [*NEWER, "cdm"]
+OTHERS = [*NEWER, "cdm", "debug"]
 MODELS = ("mirror", "private", "coherent")
+NODES = [f"{model}@{series}" for series in NEWER for model in ("numa", "cdm")]
+NODES += ["numa@cdm", "numa@debug"]
 # All tests of a program at once, where most are of use; else one by one.
-CASES = [
-    pytest.param(f"{config}@{kernel}", program, "", id=f"{config}@{kernel}-{program}")
-    for kernel in OTHERS
-    for config in MODELS
-    for program in programs()
-    if any(test.program == program and config in test.configs for test in all_tests())
-] + [
-    pytest.param(f"{config}@{kernel}", test.program, test.name, id=f"{config}@{kernel}-{test.name}")
-    for kernel in OTHERS
-    for config in CONFIGS
-    for test in all_tests()
-    if config in test.configs and config not in MODELS
-]
+CASES = (
+    [
+        pytest.param(f"{config}@{kernel}", program, "", id=f"{config}@{kernel}-{program}")
+        for kernel in OTHERS
+        for config in MODELS
+        for program in programs()
+        if any(test.program == program and config in test.configs for test in all_tests())
+    ]
+    + [
+        pytest.param(
+            f"{config}@{kernel}", test.program, test.name, id=f"{config}@{kernel}-{test.name}"
+        )
+        for kernel in OTHERS
+        for config in CONFIGS
+        for test in all_tests()
+        if config in test.configs and config not in MODELS
+    ]
+    + [
+        pytest.param(config, program, "", id=f"{config}-{program}")
+        for config in NODES
+        for program in test_nodes.PROGRAMS
+    ]
+)
 
 
 @pytest.mark.timeout(SECONDS + 120)
@@ -57,7 +71,9 @@ def test_no_huge_page_to_come_back_to(vm: Machine) -> None:
 
 @pytest.mark.timeout(SECONDS + 120)
 @pytest.mark.parametrize(
-    "config", [f"{config}@{kernel}" for kernel in OTHERS for config in MODELS], indirect=True
+    "config",
+    [*(f"{config}@{kernel}" for kernel in OTHERS for config in MODELS), *NODES],
+    indirect=True,
 )
 def test_random_operations_agree_with_a_plain_model(vm: Machine) -> None:
     done = vm.run(["dm-model", "--ops", str(OPERATIONS)], timeout=SECONDS)
@@ -71,4 +87,7 @@ def test_random_operations_agree_with_a_plain_model(vm: Machine) -> None:
 def test_it_is_the_kernel_that_was_asked_for(vm: Machine, config: str) -> None:
     kernel = config.partition("@")[2]
     release = vm.run(["uname", "-r"]).stdout.strip()
-    assert release.endswith("-cdm") if kernel == "cdm" else release.startswith(f"{kernel}.")
+    if kernel == "debug":
+        assert "KernelAddressSanitizer initialized" in vm.dmesg()
+    else:
+        assert release.endswith("-cdm") if kernel == "cdm" else release.startswith(f"{kernel}.")
