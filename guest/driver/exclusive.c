@@ -122,7 +122,8 @@ static struct page *try_claim(struct devmodel_mirror *mirror, unsigned long addr
 	if (IS_ERR(page)) {
 		mmap_read_unlock(mirror->mm);
 		/* Nothing holds on to what was looked at: it may have been another's by then. */
-		if (mmu_interval_read_retry(range.notifier, range.notifier_seq))
+		if (PTR_ERR(page) == -EFAULT &&
+		    mmu_interval_read_retry(range.notifier, range.notifier_seq))
 			return ERR_PTR(-EBUSY);
 		return page;
 	}
