@@ -93,6 +93,7 @@ static bool measure(const struct probe *probe)
 	}
 	kill(-child, SIGKILL);
 	settings_restore();
+	groups_end();
 	if (WIFSIGNALED(status) && !probe_shared->why[0])
 		snprintf(probe_shared->why, sizeof(probe_shared->why), "ended by signal %d (%s)",
 			 WTERMSIG(status), strsignal(WTERMSIG(status)));

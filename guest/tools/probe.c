@@ -316,3 +316,9 @@ void group_enter(const char *controller)
 	PROBE_MUST(write_text(PROBE_CGROUPS "/cgroup.subtree_control", text));
 	PROBE_MUST(write_text(PROBE_CGROUPS "/probe/cgroup.procs", "0"));
 }
+
+void groups_end(void)
+{
+	/* That there is a cpuset anywhere keeps 7.2 from balancing where there is one node. */
+	write_text(PROBE_CGROUPS "/cgroup.subtree_control", "-cpuset -memory");
+}

@@ -120,6 +120,8 @@ void settings_restore(void);
 void swap_on(void);
 /* Go into a control group of one's own, with this controller. */
 void group_enter(const char *controller);
+/* No control group has a controller any more. In the process that runs the probes. */
+void groups_end(void);
 /* Wait until @field of @path has grown by @growth; false after @seconds. */
 bool wait_growth(const char *path, const char *field, long since, long growth, int seconds);
 void sleep_ms(long ms);

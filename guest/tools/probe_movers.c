@@ -85,7 +85,7 @@ static void *sleeper(void *unused)
 /* Balancing brings pages to the processors that use them. The node has none. */
 static struct probe_count balancing(void)
 {
-	const int seconds = 15;
+	const int seconds = 25;
 	char *address = probe_map(2 * PROBE_SOME), *home = address + PROBE_SOME * page_size();
 	long hints = field_in("/proc/vmstat", "numa_hint_faults_local ");
 	time_t end = time(NULL) + seconds;
