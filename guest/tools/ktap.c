@@ -148,6 +148,7 @@ static bool look(struct held *held)
 
 	memset(held, 0, sizeof(*held));
 	for (number = 0; (dev = open_number(number)) >= 0; number++) {
+		drain_node(dev);
 		if (devmodel_stats(dev, &stats)) {
 			devmodel_close(dev);
 			return false;

@@ -112,6 +112,12 @@ long pattern_wrong(const void *address, size_t pages, uint64_t seed);
 
 /* Open the last device of the machine; device 0 is what a test is given. */
 int open_last(void);
+/*
+ * Have the kernel let go of a node's pages that nobody has mapped any more. Newer
+ * ones (without lru_add_drain() in unmap_region()) leave them in lists of each
+ * processor, and then they count as used.
+ */
+void drain_node(int dev);
 struct devmodel_stats stats_now(int dev);
 enum devmodel_model model_now(int dev);
 /* Move all of a range, or end the test. */

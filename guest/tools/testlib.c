@@ -107,10 +107,25 @@ int open_last(void)
 	return dev;
 }
 
+void drain_node(int dev)
+{
+	struct devmodel_info info;
+	int fd;
+
+	if (devmodel_info(dev, &info) ||
+	    (info.model != DEVMODEL_MODEL_NUMA && info.model != DEVMODEL_MODEL_CDM))
+		return;
+	fd = open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, "1", 1) != 1)
+		ktap_note("/proc/sys/vm/drop_caches: %s", strerror(errno));
+	close(fd);
+}
+
 struct devmodel_stats stats_now(int dev)
 {
 	struct devmodel_stats stats;
 
+	drain_node(dev);
 	EXPECT_OK(devmodel_stats(dev, &stats));
 	return stats;
 }
