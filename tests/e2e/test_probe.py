@@ -27,6 +27,7 @@ SPILLS = {
     "demotion",
     "ksm",
     "collapse-mixed",
+    "collapse-shared",
     "offline",
     "hugetlb-pool",
     "hugetlb-fault",
