@@ -2,9 +2,9 @@
 
 import argparse
 
+from devmodel.build import guest
+from devmodel.build.config import KernelConfig
 from devmodel.cli import options, output
-from devmodel.machine import build
-from devmodel.machine.config import KernelConfig
 
 EPILOG = """\
 examples:
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
         config = options.load(arguments).kernel
     else:
         config = options.kernel(arguments, KernelConfig())
-    built = build.build(config, output.reporter())
+    built = guest.build(config, output.reporter())
     found = {
         "kernel": str(built.kernel.image),
         "release": built.kernel.release,

@@ -8,9 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from devmodel.errors import DevmodelError, ExitCode, LaunchFailed
 from devmodel.machine import rundir
 from devmodel.machine.config import MachineConfig
-from devmodel.machine.errors import DevmodelError, ExitCode, LaunchFailed
 from devmodel.machine.launch import Options
 from devmodel.machine.rundir import VmInfo
 

@@ -4,8 +4,8 @@ import argparse
 from dataclasses import asdict
 
 from devmodel.cli import output
+from devmodel.errors import ExitCode
 from devmodel.machine import host
-from devmodel.machine.errors import ExitCode
 from devmodel.machine.host import Verdict
 
 COLOURS = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.FAIL: "bold red"}

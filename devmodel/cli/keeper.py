@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 from devmodel.cli import output
+from devmodel.errors import DevmodelError, GuestError
 from devmodel.machine.config import MachineConfig
-from devmodel.machine.errors import DevmodelError, GuestError
 from devmodel.machine.launch import Options
 from devmodel.machine.machine import Machine
 

@@ -2,10 +2,10 @@
 
 import argparse
 
+from devmodel.build import kernel, source
+from devmodel.build.config import KernelConfig
+from devmodel.build.series import SERIES
 from devmodel.cli import output
-from devmodel.machine import kernel, source
-from devmodel.machine.config import KernelConfig
-from devmodel.machine.series import SERIES
 
 EPILOG = """\
 examples:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import devmodel
 from devmodel.cli import build, check, compare, demo, doctor, hmm_tests, kernels, probe, run, vms
 from devmodel.cli.output import PROGRAM, show_error
-from devmodel.machine.errors import DevmodelError, ExitCode
+from devmodel.errors import DevmodelError, ExitCode
 
 DESCRIPTION = """\
 Boot a Linux guest with a heterogeneous-memory device: its own MMU, its own HBM, its own DMA

@@ -7,12 +7,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from devmodel.build.config import KernelConfig
+from devmodel.build.series import SERIES, known
+from devmodel.errors import ConfigError
 from devmodel.machine import config as configs
-from devmodel.machine.config import KernelConfig, MachineConfig
+from devmodel.machine.config import MachineConfig
 from devmodel.machine.console import READY
-from devmodel.machine.errors import ConfigError
 from devmodel.machine.launch import Options
-from devmodel.machine.series import SERIES, known
 
 
 def add_verbose(parser: argparse.ArgumentParser) -> None:

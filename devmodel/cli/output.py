@@ -8,8 +8,8 @@ from typing import TextIO, cast
 
 from rich.console import Console
 
-from devmodel.machine.errors import DevmodelError
-from devmodel.machine.progress import Reporter
+from devmodel.errors import DevmodelError
+from devmodel.progress import Reporter
 
 PROGRAM = "devmodel"
 

@@ -4,8 +4,9 @@ import argparse
 import shlex
 import sys
 
+from devmodel.build import guest
 from devmodel.cli import options, output
-from devmodel.machine import accel, build, qemu
+from devmodel.machine import accel, qemu
 from devmodel.machine.config import MachineConfig
 from devmodel.machine.launch import Options
 from devmodel.machine.machine import Machine
@@ -66,6 +67,6 @@ def run(arguments: argparse.Namespace) -> int:
 def dry_run(config: MachineConfig, extra: Options) -> str:
     """One line to paste, for what can be run without supervisor and agents."""
     accelerator = accel.choose(config.accel)
-    built = build.build(config.kernel, output.reporter())
+    built = guest.build(config.kernel, output.reporter())
     boot = qemu.Boot(built.kernel.image, built.image, extra.append, extra.gdb, extra.qemu)
     return shlex.join(qemu.standalone(config, accelerator, boot))

@@ -9,8 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from devmodel.cli import detached, options, output
+from devmodel.errors import CommandTimeout, ConfigError, DevmodelError
 from devmodel.machine import ending, rundir
-from devmodel.machine.errors import CommandTimeout, ConfigError, DevmodelError
 from devmodel.machine.rundir import VmInfo
 from devmodel.machine.shell import GuestShell, ShellGone
 from devmodel.machine.stream import ShellTimeout

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from rich.console import Console
 
+from devmodel.errors import CommandTimeout, ConfigError
 from devmodel.experiment import comparison, corpus, fleet, workloads
 from devmodel.experiment.comparison import Row
 from devmodel.experiment.results import Result
 from devmodel.experiment.workloads import JobFailed, Lines, Workload
-from devmodel.machine.errors import CommandTimeout, ConfigError
 from devmodel.machine.machine import Machine
-from devmodel.machine.progress import Reporter
+from devmodel.progress import Reporter
 
 DEVICE = "/dev/devmodel0"
 RESET_SECONDS = 60.0

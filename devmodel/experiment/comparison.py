@@ -13,8 +13,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from devmodel.errors import ConfigError
 from devmodel.experiment.results import Result
-from devmodel.machine.errors import ConfigError
 
 MIB = 1 << 20
 # Wider than the table ever is: on a narrow terminal it is better wrapped than cut off.

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from devmodel.machine import cache, source
-from devmodel.machine.errors import BuildFailed
-from devmodel.machine.progress import Reporter
-from devmodel.machine.series import DEFAULT, SERIES
+from devmodel.build import cache, source
+from devmodel.build.series import DEFAULT, SERIES
+from devmodel.errors import BuildFailed
+from devmodel.progress import Reporter
 
 SIZE = 4 << 20
 

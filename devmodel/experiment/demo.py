@@ -13,7 +13,7 @@ from rich.console import Console
 from devmodel.experiment import corpus, fleet, report, workloads
 from devmodel.experiment.results import Result
 from devmodel.machine.machine import Machine
-from devmodel.machine.progress import Reporter
+from devmodel.progress import Reporter
 
 # Copy the text, the four phases that wordindex tells of, the verdict.
 STAGES = 6

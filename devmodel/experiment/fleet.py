@@ -12,12 +12,12 @@ from typing import Generic, TypeVar
 
 from rich.console import Console
 
+from devmodel.build import guest
+from devmodel.errors import DevmodelError
 from devmodel.experiment.stages import Stages
-from devmodel.machine import build
 from devmodel.machine.config import MachineConfig
-from devmodel.machine.errors import DevmodelError
 from devmodel.machine.machine import Machine
-from devmodel.machine.progress import Reporter
+from devmodel.progress import Reporter
 
 Tell = Callable[[str], None]
 T = TypeVar("T")
@@ -92,7 +92,7 @@ def run(
     configs = {model: MachineConfig.load(model) for model in models}
     # Here and not in the threads: one bar at a time.
     for kernel in {config.kernel for config in configs.values()}:
-        build.build(kernel, reporter)
+        guest.build(kernel, reporter)
     with Stages(console, list(configs), stages + OWN_STAGES) as shown:
         cancelled = threading.Event()
         jobs = [_Job(config, model, work, shown, cancelled) for model, config in configs.items()]

@@ -16,10 +16,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from devmodel.build import guest, selftests
 from devmodel.experiment import ktap
-from devmodel.machine import Machine, MachineConfig, selftests
-from devmodel.machine import build as builds
-from devmodel.machine.progress import Reporter
+from devmodel.machine import Machine, MachineConfig
+from devmodel.progress import Reporter
 
 CONFIG = "hmm-tests"
 SECONDS = 900.0
@@ -89,7 +89,7 @@ def run(config: MachineConfig, out: Path, *, console: Console) -> int:
     0 if nothing that test_hmm passes fails on our device.
     """
     reporter = Reporter()
-    program = selftests.hmm_tests(builds.build(config.kernel, reporter).kernel, reporter)
+    program = selftests.hmm_tests(guest.build(config.kernel, reporter).kernel, reporter)
     out.mkdir(parents=True, exist_ok=True)
     judgements = []
     with Machine(config, reporter=reporter) as vm:

@@ -19,11 +19,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from devmodel.machine import modules
+from devmodel.build import modules
+from devmodel.errors import ConfigError, GuestError
 from devmodel.machine.config import MachineConfig
-from devmodel.machine.errors import ConfigError, GuestError
 from devmodel.machine.machine import Machine
-from devmodel.machine.progress import Reporter
+from devmodel.progress import Reporter
 
 PROGRAM = "dm-probe"
 SECONDS = 300.0

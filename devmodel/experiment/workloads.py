@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from devmodel.errors import ConfigError, GuestError
 from devmodel.experiment.results import BadResult, Result
-from devmodel.machine.errors import ConfigError, GuestError
 
 if TYPE_CHECKING:
     from devmodel.machine.machine import Machine

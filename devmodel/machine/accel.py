@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from devmodel.errors import HostNotReady
 from devmodel.machine.config import Accel
-from devmodel.machine.errors import HostNotReady
 
 PROBE_SECONDS = 5
 PROBE_ACCEL = ("kvm", "host")

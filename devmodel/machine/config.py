@@ -40,21 +40,20 @@ import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     StrictBool,
     StrictInt,
-    StrictStr,
     ValidationError,
     field_validator,
     model_validator,
 )
 
+from devmodel import paths, sizes
 from devmodel.abi.registers import CONTROL_REGION, HBM_ALIGN
+from devmodel.build.config import KernelConfig, Strict
+from devmodel.build.series import known
 from devmodel.device.faults import Faults
-from devmodel.machine import paths, sizes
-from devmodel.machine.errors import ConfigError
-from devmodel.machine.series import DEFAULT, SERIES, known
+from devmodel.errors import ConfigError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
 DEFAULT_HBM = 256 << 20
@@ -95,37 +94,7 @@ class DeviceModel(StrEnum):
         return self in (DeviceModel.NUMA, DeviceModel.CDM)
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class KernelConfig(_Strict):
-    """Which kernel the guest boots."""
-
-    series: StrictStr = DEFAULT
-    tree: Path | None = None
-    debug: StrictBool = False
-    cdm: StrictBool = False
-
-    @field_validator("series")
-    @classmethod
-    def _series(cls, value: str) -> str:
-        if value not in SERIES:
-            raise ValueError(f"{value!r} is not known; use one of {known()}, or tree: PATH")
-        return value
-
-    @model_validator(mode="after")
-    def _one_of_them(self) -> "KernelConfig":
-        if self.tree and self.debug:
-            raise ValueError("tree and debug exclude each other; configure your tree for debugging")
-        if self.tree and self.cdm:
-            raise ValueError("tree and cdm exclude each other; apply guest/kernel/patches yourself")
-        if self.tree and self.series != DEFAULT:
-            raise ValueError("tree and series exclude each other; remove one")
-        return self
-
-
-class DeviceConfig(_Strict):
+class DeviceConfig(Strict):
     """One device."""
 
     model: DeviceModel = DeviceModel.PRIVATE
@@ -209,7 +178,7 @@ class DeviceConfig(_Strict):
         return (self.node or 1) if self.model.is_node else 0
 
 
-class ShareConfig(_Strict):
+class ShareConfig(Strict):
     """A folder of the host that the guest mounts by 9p."""
 
     host: Path
@@ -224,7 +193,7 @@ class ShareConfig(_Strict):
         return value
 
 
-class MachineConfig(_Strict):
+class MachineConfig(Strict):
     """A VM, whole. `MachineConfig.load` reads one from a file."""
 
     name: str = "vm"

@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from devmodel.machine import console
-from devmodel.machine.console import Trouble
-from devmodel.machine.errors import (
+from devmodel.errors import (
     GuestError,
     GuestHang,
     GuestOops,
     GuestPanic,
     MachineLost,
 )
+from devmodel.machine import console
+from devmodel.machine.console import Trouble
 
 
 def explain(

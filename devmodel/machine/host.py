@@ -1,7 +1,6 @@
 """Whether this host can do what devmodel needs, and the remedy where it cannot."""
 
 import importlib.metadata
-import os
 import shutil
 import subprocess
 import sys
@@ -10,9 +9,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from devmodel.machine import accel, paths, qemu, sizes
+from devmodel import paths, sizes
+from devmodel.build import disk
+from devmodel.errors import HostNotReady
+from devmodel.machine import accel, qemu
 from devmodel.machine.config import MachineConfig
-from devmodel.machine.errors import HostNotReady
 
 PACKAGES = paths.GUEST / "packages.txt"
 PYTHON = (3, 11)
@@ -66,31 +67,14 @@ def available_memory(meminfo: str) -> int:
     return 0
 
 
-def free_disk(path: Path) -> int:
-    """Free bytes where `path` is, or will be."""
-    while not path.exists():
-        path = path.parent
-    stat = os.statvfs(path)
-    return stat.f_bavail * stat.f_frsize
-
-
-def require_disk(path: Path, needed: int, what: str) -> None:
-    """HostNotReady if there is less than `needed` free at `path`."""
-    free = free_disk(path)
-    if free < needed:
-        raise HostNotReady(
-            f"{what} needs {_gib(needed)} in {path}, and {_gib(free)} are free",
-            hint="make room, or set DEVMODEL_CACHE to another disk",
-        )
-
-
 def require_memory(config: MachineConfig) -> None:
     """HostNotReady if the guest's RAM and HBM do not fit into the host's free memory."""
     wanted = config.memory + sum(device.hbm_size for device in config.devices) + OVERHEAD
     free = available_memory(Path("/proc/meminfo").read_text())
     if free and wanted > free:
         raise HostNotReady(
-            f"the guest wants {_gib(wanted)} of memory, and {_gib(free)} are free",
+            f"the guest wants {sizes.rounded(wanted)} of memory, "
+            f"and {sizes.rounded(free)} are free",
             hint="lower memory or hbm, or end something",
         )
 
@@ -107,10 +91,6 @@ def check_all() -> list[Check]:
         _kvm,
     )
     return [check() for check in checks]
-
-
-def _gib(size: int) -> str:
-    return f"{size / (1 << 30):.1f} GiB"
 
 
 def _python() -> Check:
@@ -166,17 +146,16 @@ def _disk() -> Check:
     cache = paths.cache()
     built = any((cache / "kernels").glob("*/bzImage"))
     needed = RUN_DISK if built else BUILD_DISK
-    free = free_disk(cache)
-    found = f"{_gib(free)} free in {cache}, {_gib(needed)} needed"
+    free = disk.free(cache)
+    found = f"{sizes.rounded(free)} free in {cache}, {sizes.rounded(needed)} needed"
     if free < needed:
-        remedy = "make room, or set DEVMODEL_CACHE to another disk"
-        return Check("disk", Verdict.FAIL, found, remedy)
+        return Check("disk", Verdict.FAIL, found, disk.REMEDY)
     return Check("disk", Verdict.OK, found)
 
 
 def _memory() -> Check:
     free = available_memory(Path("/proc/meminfo").read_text())
-    found = f"{_gib(free)} free, {_gib(LEAST_MEMORY)} needed"
+    found = f"{sizes.rounded(free)} free, {sizes.rounded(LEAST_MEMORY)} needed"
     if free < LEAST_MEMORY:
         remedy = f"end something; a guest takes {sizes.show(1 << 30)} RAM and its HBM"
         return Check("memory", Verdict.FAIL, found, remedy)

@@ -10,18 +10,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from devmodel.agent.process import DeviceShape, Endpoint, trace_file
+from devmodel.build.guest import Built
+from devmodel.errors import BootTimeout, ConfigError, DevmodelError, LaunchFailed
 from devmodel.machine import console as consoles
-from devmodel.machine import ending, image, qemu
+from devmodel.machine import ending, personal, qemu
 from devmodel.machine.accel import Accelerator
-from devmodel.machine.build import Built
 from devmodel.machine.config import DeviceConfig, MachineConfig
 from devmodel.machine.console import Console
-from devmodel.machine.errors import BootTimeout, ConfigError, DevmodelError, LaunchFailed
 from devmodel.machine.keys import KeyPair
-from devmodel.machine.progress import Reporter
 from devmodel.machine.rundir import RunDir, VmInfo
 from devmodel.machine.shell import GuestShell, ShellGone
 from devmodel.machine.supervisor import Plan, Supervisor
+from devmodel.progress import Reporter
 
 PORT_SECONDS = 15.0
 END_SECONDS = 3.0
@@ -154,7 +154,7 @@ def _initrd(name: str, config: MachineConfig, built: Built, login: KeyPair, host
         (qemu.share_tag(number), str(share.guest), share.readonly)
         for number, share in enumerate(config.shares)
     ]
-    own = image.personal(login, host, shares, name)
+    own = personal.pack(login, host, shares, name)
     fd = os.memfd_create("devmodel-initrd", os.MFD_CLOEXEC)
     with os.fdopen(fd, "wb", closefd=False) as file:
         file.write(built.image.read_bytes())

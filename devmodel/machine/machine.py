@@ -20,21 +20,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from devmodel.link.memory import Bytes
-from devmodel.machine import accel, build, host, qemu
-from devmodel.machine.config import DeviceConfig, MachineConfig
-from devmodel.machine.console import Event
-from devmodel.machine.errors import (
+from devmodel.build import guest
+from devmodel.errors import (
     CommandTimeout,
     DeviceLost,
     DevmodelError,
     GuestError,
     GuestOops,
 )
+from devmodel.link.memory import Bytes
+from devmodel.machine import accel, host, qemu
+from devmodel.machine.config import DeviceConfig, MachineConfig
+from devmodel.machine.console import Event
 from devmodel.machine.launch import Options, Running, explain, launch
-from devmodel.machine.progress import Reporter
 from devmodel.machine.shell import GuestShell, Result, ShellGone
 from devmodel.machine.stream import ShellTimeout
+from devmodel.progress import Reporter
 
 COMMAND_SECONDS = 300.0
 ALIVE_SECONDS = 10.0
@@ -115,7 +116,7 @@ class Machine:
         self.config.check_files()
         qemu.version()
         accelerator = accel.choose(self.config.accel)
-        built = build.build(self.config.kernel, self.reporter)
+        built = guest.build(self.config.kernel, self.reporter)
         host.require_memory(self.config)
         with contextlib.ExitStack() as stack:
             self._running = launch(

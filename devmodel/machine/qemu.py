@@ -18,12 +18,13 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from devmodel import sizes
 from devmodel.abi.registers import VECTORS
+from devmodel.errors import HostNotReady
 from devmodel.link.rammap import LOW_LIMIT
-from devmodel.machine import sizes, tsc
+from devmodel.machine import tsc
 from devmodel.machine.accel import Accelerator
 from devmodel.machine.config import MachineConfig
-from devmodel.machine.errors import HostNotReady
 
 PROGRAM = "qemu-system-x86_64"
 MINIMUM = (7, 2)

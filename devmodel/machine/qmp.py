@@ -7,7 +7,7 @@ import socket
 
 from qemu.qmp import QMPClient, QMPError
 
-from devmodel.machine.errors import LaunchFailed
+from devmodel.errors import LaunchFailed
 
 REPLY_SECONDS = 30.0
 _FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s+10\.0\.2\.15\s+22")

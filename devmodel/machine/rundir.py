@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from devmodel.machine import paths
-from devmodel.machine.errors import ConfigError
+from devmodel import paths
+from devmodel.errors import ConfigError
 
 
 @dataclass(frozen=True)

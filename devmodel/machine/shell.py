@@ -18,7 +18,7 @@ from pathlib import Path
 
 import paramiko
 
-from devmodel.machine import terminal
+from devmodel import terminal
 from devmodel.machine.stream import Input, ShellTimeout, exchange
 
 CONNECT_SECONDS = 20.0

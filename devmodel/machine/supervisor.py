@@ -20,10 +20,10 @@ from typing import Any, TypeVar
 from devmodel.agent import lifeline
 from devmodel.agent.config import READY, REFUSED
 from devmodel.agent.process import Agent, Endpoint
+from devmodel.errors import ConfigError, LaunchFailed
 from devmodel.link import memory
 from devmodel.link.rammap import RamMap
 from devmodel.machine.console import Console
-from devmodel.machine.errors import ConfigError, LaunchFailed
 from devmodel.machine.qmp import Monitor
 
 T = TypeVar("T")

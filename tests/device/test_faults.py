@@ -12,7 +12,7 @@ from devmodel.abi.rings import Status
 from devmodel.device.faults import EveryNth, Faults
 from devmodel.experiment.oracle.check import check
 from devmodel.experiment.oracle.violation import Kind
-from devmodel.machine.progress import Reporter
+from devmodel.progress import Reporter
 
 # Below and above the number of pages from where on numpy does it.
 PAGES = [3, 40]

@@ -17,7 +17,7 @@ from devmodel.abi.trace import TRACE_MAGIC, TRACE_NONE, TraceKind, TraceRecord, 
 from devmodel.device.memory import HBM_BASE
 from devmodel.device.programs import Memory, program
 from devmodel.experiment.oracle.check import check
-from devmodel.machine.progress import Reporter
+from devmodel.progress import Reporter
 
 
 @pytest.fixture

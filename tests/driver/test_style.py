@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from devmodel.machine import kernel, modules, source
-from devmodel.machine.config import KernelConfig
-from devmodel.machine.progress import Reporter
-from devmodel.machine.series import DEFAULT, SERIES
+from devmodel.build import kernel, modules, source
+from devmodel.build.config import KernelConfig
+from devmodel.build.series import DEFAULT, SERIES
+from devmodel.progress import Reporter
 
 # compat.h is the place that asks for a version.
 IGNORED = {

@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from devmodel.machine import MachineConfig, kernel
+from devmodel.build import kernel
+from devmodel.machine import MachineConfig
 
 # Under the debug kernel everything is larger and slower.
 DEBUG_MEMORY = 2 << 30

@@ -19,9 +19,9 @@ from collections.abc import Iterator
 import pytest
 from configurations import load, skip_unless_wanted
 
+from devmodel.errors import GuestError
 from devmodel.machine import Machine
-from devmodel.machine.errors import GuestError
-from devmodel.machine.progress import Reporter
+from devmodel.progress import Reporter
 
 CONFIGS = ("mirror", "private", "coherent")
 RESET_SECONDS = 60.0

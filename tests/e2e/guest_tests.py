@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from devmodel.machine import paths
+from devmodel import paths
 
 _ENTRY = re.compile(r"\{\s*\.name = \"(?P<name>[^\"]+)\"(?P<rest>[^}]*)\}")
 _NEEDS = re.compile(r"\.needs = (?P<needs>KTAP_\w+)")

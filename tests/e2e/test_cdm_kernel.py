@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from devmodel.machine import Machine, MachineConfig
-from devmodel.machine.progress import Reporter
+from devmodel.progress import Reporter
 
 SECONDS = 300
 # The state that the patch adds, and its value where no node has it.

@@ -6,8 +6,8 @@ import pytest
 from configurations import load, skip_unless_wanted
 from rich.console import Console
 
+from devmodel.build.series import DEFAULT, SERIES
 from devmodel.experiment import hmm_tests
-from devmodel.machine.series import DEFAULT, SERIES
 
 
 @pytest.mark.timeout(1200)

@@ -9,10 +9,10 @@ import pytest
 import test_nodes
 from guest_tests import CONFIGS, all_tests, programs
 
+from devmodel.build.series import DEFAULT, SERIES
 from devmodel.experiment import ktap
 from devmodel.experiment.ktap import Outcome
 from devmodel.machine import Machine
-from devmodel.machine.series import DEFAULT, SERIES
 
 SECONDS = 1200
 OPERATIONS = 10_000

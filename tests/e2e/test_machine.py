@@ -10,8 +10,7 @@ import pytest
 
 from devmodel.abi.registers import DeviceState
 from devmodel.agent import registers
-from devmodel.machine import Machine, MachineConfig, machine
-from devmodel.machine.errors import (
+from devmodel.errors import (
     BootTimeout,
     CommandTimeout,
     ConfigError,
@@ -22,6 +21,7 @@ from devmodel.machine.errors import (
     LaunchFailed,
     MachineLost,
 )
+from devmodel.machine import Machine, MachineConfig, machine
 from devmodel.machine.launch import Options
 
 pytestmark = [pytest.mark.usefixtures("no_vm"), pytest.mark.timeout(120)]

@@ -17,7 +17,7 @@ import pytest
 from devmodel.cli.main import main
 from devmodel.machine import Machine, MachineConfig
 from devmodel.machine.launch import Options
-from devmodel.machine.progress import Reporter
+from devmodel.progress import Reporter
 
 OPERATIONS = 100_000
 PROCESSES = 8

@@ -7,7 +7,7 @@ import pytest
 
 from devmodel.experiment import corpus, demo
 from devmodel.machine import Machine
-from devmodel.machine.progress import Reporter
+from devmodel.progress import Reporter
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 import pytest
 
+from devmodel.errors import LaunchFailed
 from devmodel.experiment import fleet
-from devmodel.machine.errors import LaunchFailed
 from devmodel.machine.shell import Result as Done
 
 AGENT = 4711
@@ -55,6 +55,6 @@ def install(monkeypatch: pytest.MonkeyPatch, kind: type[FakeMachine]) -> None:
 
     monkeypatch.setattr(fleet, "Machine", kind)
     monkeypatch.setattr(fleet.MachineConfig, "load", load)
-    monkeypatch.setattr(fleet.build, "build", lambda *_: None)
+    monkeypatch.setattr(fleet.guest, "build", lambda *_: None)
     FakeMachine.closed = []
     FakeMachine.outputs = {}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from devmodel.machine import cache
+from devmodel.build import cache
 
 
 @pytest.fixture(autouse=True)

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from devmodel.build import guest, source
+from devmodel.build.config import KernelConfig
+from devmodel.build.guest import Built
+from devmodel.build.kernel import Kernel
 from devmodel.cli import main as cli
-from devmodel.machine import build, host, source
-from devmodel.machine.build import Built
-from devmodel.machine.config import KernelConfig
-from devmodel.machine.errors import BuildFailed, ExitCode
+from devmodel.errors import BuildFailed, ExitCode
+from devmodel.machine import host
 from devmodel.machine.host import Check, Verdict
-from devmodel.machine.kernel import Kernel
 
 COMMANDS = (
     "doctor",
@@ -45,7 +46,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything is built, nothing is looked at."""
     kernel = Kernel(Path("/k/bzImage"), Path("/k/vmlinux"), Path("/k/build"), "6.1.0", "id")
     done = Built(kernel, None, [], Path("/k/initrd"))
-    monkeypatch.setattr(build, "build", lambda *_: done)
+    monkeypatch.setattr(guest, "build", lambda *_: done)
 
 
 def usage_error(arguments: list[str]) -> int:
@@ -185,7 +186,7 @@ def test_kernel_is_a_series_or_a_tree(
         asked.append(config)
         return Built(kernel, None, [], Path("/k/initrd"))
 
-    monkeypatch.setattr(build, "build", build_it)
+    monkeypatch.setattr(guest, "build", build_it)
     assert cli.main(["run", config, "--dry-run", *wanted]) == 0
     assert asked == [expected]
 
@@ -213,7 +214,7 @@ def test_details_come_with_v(
     def fail(*_: object) -> None:
         raise BuildFailed("kernel: make ended with 2", hint="see log", details="x.c:1: error")
 
-    monkeypatch.setattr(build, "build", fail)
+    monkeypatch.setattr(guest, "build", fail)
     assert cli.main(["build"]) == ExitCode.BUILD
     assert capsys.readouterr().err == "devmodel: kernel: make ended with 2; see log\n"
     assert cli.main(["build", "-v"]) == ExitCode.BUILD

@@ -13,8 +13,8 @@ from fake_machine import AGENT, FakeMachine, install
 from rich.console import Console
 from test_results import ROW
 
+from devmodel.errors import CommandTimeout, ConfigError, GuestOops
 from devmodel.experiment import compare, workloads
-from devmodel.machine.errors import CommandTimeout, ConfigError, GuestOops
 from devmodel.machine.shell import Result as Done
 
 KEYS = [

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from devmodel.errors import ConfigError, ExitCode
 from devmodel.machine import config as configs
 from devmodel.machine.config import MachineConfig
-from devmodel.machine.errors import ConfigError, ExitCode
 
 # YAML, and the message after the file's name.
 MISTAKES = {

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from devmodel.errors import BuildFailed
 from devmodel.experiment import corpus
-from devmodel.machine.errors import BuildFailed
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from devmodel.machine.cpio import Archive
+from devmodel.build.cpio import Archive
 
 
 def example() -> Archive:

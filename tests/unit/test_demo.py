@@ -10,8 +10,8 @@ from fake_machine import FakeMachine, install
 from rich.console import Console
 from test_results import ROW
 
+from devmodel.errors import DevmodelError, GuestPanic, LaunchFailed
 from devmodel.experiment import demo, workloads
-from devmodel.machine.errors import DevmodelError, GuestPanic, LaunchFailed
 from devmodel.machine.shell import Result as Done
 
 STDERR = b"""\

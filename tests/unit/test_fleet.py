@@ -11,8 +11,8 @@ import pytest
 from fake_machine import FakeMachine, install
 from rich.console import Console
 
+from devmodel.errors import LaunchFailed
 from devmodel.experiment import fleet
-from devmodel.machine.errors import LaunchFailed
 
 SECONDS = 20.0
 

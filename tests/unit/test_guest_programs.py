@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from devmodel.machine import paths
+from devmodel import paths
 
 TEXT = (
     """\

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from devmodel.machine import paths
+from devmodel import paths
 
 HISTORY = paths.GUEST.parent / "docs" / "history.md"
 EVENTS = (

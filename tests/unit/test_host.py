@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from devmodel.build import disk
+from devmodel.errors import HostNotReady
 from devmodel.machine import accel, host
 from devmodel.machine.config import MachineConfig
-from devmodel.machine.errors import HostNotReady
 from devmodel.machine.host import Check, Verdict
 
 GIB = 1 << 30
@@ -58,30 +59,30 @@ def test_no_qemu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_too_little_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DEVMODEL_CACHE", str(tmp_path / "not" / "yet"))
-    monkeypatch.setattr(host, "free_disk", lambda _: 2 * GIB)
+    monkeypatch.setattr(disk, "free", lambda _: 2 * GIB)
     check = only("disk")
     assert check.verdict is Verdict.FAIL
     assert check.found == f"2.0 GiB free in {tmp_path}/not/yet, 6.0 GiB needed"
-    assert check.remedy == "make room, or set DEVMODEL_CACHE to another disk"
+    assert check.remedy == "make room (devmodel cache prune), or set DEVMODEL_CACHE to another disk"
 
 
 def test_a_built_kernel_needs_less_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DEVMODEL_CACHE", str(tmp_path))
     (tmp_path / "kernels/abc").mkdir(parents=True)
     (tmp_path / "kernels/abc/bzImage").touch()
-    monkeypatch.setattr(host, "free_disk", lambda _: 2 * GIB)
+    monkeypatch.setattr(disk, "free", lambda _: 2 * GIB)
     assert only("disk").verdict is Verdict.OK
 
 
 def test_a_build_without_disk_stops_before_it_begins(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(host, "free_disk", lambda _: GIB)
+    monkeypatch.setattr(disk, "free", lambda _: GIB)
     with pytest.raises(HostNotReady) as caught:
-        host.require_disk(tmp_path, 6 * GIB, "building the kernel")
+        disk.require(tmp_path, 6 * GIB, "building the kernel")
     assert str(caught.value) == (
         f"building the kernel needs 6.0 GiB in {tmp_path}, and 1.0 GiB are free; "
-        "make room, or set DEVMODEL_CACHE to another disk"
+        "make room (devmodel cache prune), or set DEVMODEL_CACHE to another disk"
     )
 
 
@@ -115,7 +116,7 @@ def test_no_kvm_is_no_obstacle() -> None:
 
 def test_every_failure_has_a_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(host, "free_disk", lambda _: 0)
+    monkeypatch.setattr(disk, "free", lambda _: 0)
     monkeypatch.setattr(host, "available_memory", lambda _: 1)
     failed = [check for check in host.check_all() if check.verdict is Verdict.FAIL]
     assert {check.name for check in failed} == {"packages", "qemu", "disk", "memory"}

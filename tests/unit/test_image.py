@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from devmodel.machine import image
-from devmodel.machine.errors import HostNotReady
+from devmodel.build import image
+from devmodel.errors import HostNotReady
+from devmodel.machine import personal
 from devmodel.machine.keys import KeyPair
 
 
@@ -37,7 +38,7 @@ def test_a_program_that_ldd_cannot_read_is_said(tmp_path: Path) -> None:
 
 def test_what_is_one_vms_own() -> None:
     login, host = KeyPair.generate(), KeyPair.generate()
-    data = image.personal(login, host, [("share0", "/mnt/a", True)], "guest-2")
+    data = personal.pack(login, host, [("share0", "/mnt/a", True)], "guest-2")
     assert login.public in data
     assert host.dropbear in data
     # The guest must not get what opens it from outside, nor the host's side of anything.

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from devmodel.machine import cache, command, kconfig, kernel, source
-from devmodel.machine.config import KernelConfig
-from devmodel.machine.errors import BuildFailed, ConfigError, HostNotReady
-from devmodel.machine.progress import Reporter
-from devmodel.machine.series import SERIES
+from devmodel.build import cache, command, kconfig, kernel, source
+from devmodel.build.config import KernelConfig
+from devmodel.build.series import SERIES
+from devmodel.errors import BuildFailed, ConfigError, HostNotReady
+from devmodel.progress import Reporter
 
 QUIET = Reporter(quiet=True)
 

@@ -18,11 +18,11 @@ from devmodel.abi.registers import Model
 from devmodel.abi.rings import ControlOp, Status
 from devmodel.abi.trace import TRACE_NONE, TraceKind, TraceRecord
 from devmodel.device.memory import HBM_BASE
+from devmodel.errors import ConfigError
 from devmodel.experiment.oracle import report
 from devmodel.experiment.oracle.check import Verdict, check
 from devmodel.experiment.oracle.violation import Kind
-from devmodel.machine.errors import ConfigError
-from devmodel.machine.progress import Reporter
+from devmodel.progress import Reporter
 
 
 def verdict_of(world: World, end: bool = True) -> Verdict:

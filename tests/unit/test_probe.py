@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import pytest
 
 from devmodel.cli import main as cli
+from devmodel.errors import ExitCode
 from devmodel.experiment import probe
-from devmodel.machine.errors import ExitCode
 from devmodel.machine.shell import Result
 
 KNOWN = ["anonymous", "ksm", "bind"]

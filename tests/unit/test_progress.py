@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from devmodel.machine.progress import Reporter
+from devmodel.progress import Reporter
 
 
 def reporter(*, terminal: bool, quiet: bool = False) -> tuple[Reporter, io.StringIO]:

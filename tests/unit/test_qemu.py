@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from devmodel.errors import HostNotReady, LaunchFailed
 from devmodel.machine import accel, qemu, qmp, tsc
 from devmodel.machine.accel import Accelerator
 from devmodel.machine.config import Accel, MachineConfig
-from devmodel.machine.errors import HostNotReady, LaunchFailed
 from devmodel.machine.qemu import Boot, Descriptors
 
 TCG = Accelerator("tcg", "for the test")

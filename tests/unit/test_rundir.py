@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from devmodel.errors import ConfigError
 from devmodel.machine import rundir
-from devmodel.machine.errors import ConfigError
 from devmodel.machine.rundir import RunDir, VmInfo
 
 

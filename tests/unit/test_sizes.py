@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devmodel.machine import sizes
+from devmodel import sizes
 
 
 @pytest.mark.parametrize(

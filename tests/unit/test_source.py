@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from devmodel.machine import cache, source
-from devmodel.machine.errors import BuildFailed, HostNotReady
-from devmodel.machine.progress import Reporter
-from devmodel.machine.series import DEFAULT, SERIES
+from devmodel.build import cache, source
+from devmodel.build.series import DEFAULT, SERIES
+from devmodel.errors import BuildFailed, HostNotReady
+from devmodel.progress import Reporter
 
 QUIET = Reporter(quiet=True)
 NEW = SERIES["7.2"]

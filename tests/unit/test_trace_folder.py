@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from devmodel.errors import ConfigError
 from devmodel.machine import MachineConfig
-from devmodel.machine.errors import ConfigError
 from devmodel.machine.launch import Options, _trace
 
 CONFIG = MachineConfig.load("private")

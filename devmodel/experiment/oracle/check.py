@@ -15,7 +15,7 @@ from devmodel.experiment.oracle.mappings import Mappings
 from devmodel.experiment.oracle.places import Places
 from devmodel.experiment.oracle.trace import DeviceTrace, load
 from devmodel.experiment.oracle.violation import Violation
-from devmodel.machine.progress import Reporter
+from devmodel.progress import Reporter
 
 _MANY = 500_000
 

@@ -13,7 +13,7 @@ from devmodel.abi.pagetable import PTE_APERTURE_SHIFT, Aperture
 from devmodel.abi.registers import Model
 from devmodel.abi.rings import ControlOp, Status
 from devmodel.abi.trace import TRACE_MAGIC, TRACE_NONE, TraceKind, TraceRecord, TraceStart
-from devmodel.machine.errors import ConfigError
+from devmodel.errors import ConfigError
 
 RECORD = np.dtype(
     [(f.name, "<u4" if f.ctype == "__u32" else "<u8") for f in TraceRecord.FIELDS], align=True

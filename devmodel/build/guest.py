@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from devmodel.machine import image, kernel, modules
-from devmodel.machine.config import KernelConfig
-from devmodel.machine.kernel import Kernel
-from devmodel.machine.progress import Reporter
+from devmodel.build import image, kernel, modules
+from devmodel.build.config import KernelConfig
+from devmodel.build.kernel import Kernel
+from devmodel.progress import Reporter
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from devmodel.machine import cache, command
-from devmodel.machine.errors import BuildFailed, HostNotReady
-from devmodel.machine.progress import Reporter
-from devmodel.machine.series import Series
+from devmodel.build import cache, command
+from devmodel.build.series import Series
+from devmodel.errors import BuildFailed, HostNotReady
+from devmodel.progress import Reporter
 
 INSTALLED = Path("/usr/src")
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from devmodel.machine.errors import ConfigError
+from devmodel.errors import ConfigError
 
 REQUIRED = {
     "DEVICE_PRIVATE": "device memory as struct pages",

@@ -23,3 +23,10 @@ def show(size: int) -> str:
         if size and size % UNITS[unit] == 0:
             return f"{size // UNITS[unit]}{unit}"
     return str(size)
+
+
+def rounded(size: int) -> str:
+    """`size` for people, to a digit behind the point: `1.5 GiB`, `12 MiB`."""
+    if size >= 1 << 30:
+        return f"{size / (1 << 30):.1f} GiB"
+    return f"{size / (1 << 20):.0f} MiB"

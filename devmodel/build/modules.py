@@ -8,10 +8,11 @@ import os
 import shutil
 from pathlib import Path
 
-from devmodel.machine import cache, command, paths
-from devmodel.machine.errors import BuildFailed
-from devmodel.machine.kernel import Kernel, compiler_version
-from devmodel.machine.progress import Reporter
+from devmodel import paths
+from devmodel.build import cache, command
+from devmodel.build.kernel import Kernel, compiler_version
+from devmodel.errors import BuildFailed
+from devmodel.progress import Reporter
 
 DRIVER = paths.GUEST / "driver"
 UAPI = paths.GUEST / "uapi"

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from devmodel.machine import paths
+from devmodel import paths
 
 
 def key(**inputs: object) -> str:

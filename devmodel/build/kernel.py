@@ -15,15 +15,18 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from devmodel.machine import cache, command, host, kconfig, paths, source
-from devmodel.machine.config import KernelConfig
-from devmodel.machine.errors import ConfigError, HostNotReady
-from devmodel.machine.progress import Reporter
-from devmodel.machine.series import DEFAULT, SERIES
+from devmodel import paths
+from devmodel.build import cache, command, disk, kconfig, source
+from devmodel.build.config import KernelConfig
+from devmodel.build.series import DEFAULT, SERIES
+from devmodel.errors import ConfigError, HostNotReady
+from devmodel.progress import Reporter
 
 FRAGMENTS = paths.GUEST / "kernel"
 # More lines that make prints for a debug kernel: for the bar only.
 DEBUG_LINES = 100
+# The unpacked source, the objects, and the debug kernel's are the largest.
+BUILD_DISK = 6 << 30
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ def obtain(config: KernelConfig, reporter: Reporter) -> Kernel:
     lines = series.build_lines + (DEBUG_LINES if config.debug else 0)
 
     def build(target: Path) -> None:
-        host.require_disk(target, host.BUILD_DISK, "building the kernel")
+        disk.require(target, BUILD_DISK, "building the kernel")
         tree = source.unpack(tarball, reporter)
         if config.cdm:
             tree = source.patched(tree, patches(config), reporter)

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from devmodel.machine import cache, command
-from devmodel.machine.errors import BuildFailed
-from devmodel.machine.kernel import Kernel, compiler_version
-from devmodel.machine.progress import Reporter
+from devmodel.build import cache, command
+from devmodel.build.kernel import Kernel, compiler_version
+from devmodel.errors import BuildFailed
+from devmodel.progress import Reporter
 
 NAME = "hmm-tests"
 # mm since 6.4; it was vm before.

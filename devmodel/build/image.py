@@ -6,18 +6,17 @@ behind it: the kernel unpacks both, one over the other.
 """
 
 import re
-import shlex
 import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from devmodel.machine import cache, command, paths
-from devmodel.machine.cpio import Archive
-from devmodel.machine.errors import HostNotReady
-from devmodel.machine.kernel import Kernel
-from devmodel.machine.keys import KeyPair
-from devmodel.machine.progress import Reporter
+from devmodel import paths
+from devmodel.build import cache, command
+from devmodel.build.cpio import Archive
+from devmodel.build.kernel import Kernel
+from devmodel.errors import HostNotReady
+from devmodel.progress import Reporter
 
 BUSYBOX = Path("/bin/busybox")
 DROPBEAR = Path("/usr/sbin/dropbear")
@@ -57,21 +56,6 @@ def obtain(
             (target / "initramfs.cpio").write_bytes(archive.pack())
 
     return cache.obtain("images", name, build, on_wait=reporter.note) / "initramfs.cpio"
-
-
-def personal(
-    login: KeyPair, host: KeyPair, shares: Sequence[tuple[str, str, bool]], hostname: str
-) -> bytes:
-    """The archive of one VM: its keys, its name and its shares (tag, mount point, read-only)."""
-    archive = Archive()
-    archive.folder("root/.ssh", 0o700)
-    archive.file("root/.ssh/authorized_keys", login.public + b"\n", 0o600)
-    archive.folder("etc/dropbear", 0o700)
-    archive.file("etc/dropbear/host_key", host.dropbear, 0o600)
-    archive.file("etc/hostname", f"{hostname}\n".encode())
-    lines = [f"{tag} {where} {'ro' if readonly else 'rw'}" for tag, where, readonly in shares]
-    archive.file("etc/shares", "".join(f"{line}\n" for line in lines).encode())
-    return archive.pack()
 
 
 def built_modules(build: Path) -> list[Path]:
@@ -133,8 +117,3 @@ def _add_shipped(archive: Archive, path: Path) -> None:
     name = str(path.relative_to(FILES))
     text = path.read_bytes()
     archive.file(name, text, 0o755 if text.startswith(b"#!") else 0o644)
-
-
-def describe(image: Path) -> str:
-    """One line about an image, for `devmodel build`."""
-    return f"{shlex.quote(str(image))} ({image.stat().st_size / (1 << 20):.1f} MiB)"

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from devmodel.machine.errors import BuildFailed, HostNotReady
+from devmodel.errors import BuildFailed, HostNotReady
 
 TAIL = 15
 
