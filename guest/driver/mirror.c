@@ -270,7 +270,7 @@ struct devmodel_mirror *devmodel_mirror_register(struct devmodel_dev *dev)
 	kref_init(&mirror->ref);
 	mutex_init(&mirror->pt_lock);
 	mutex_init(&mirror->dmirror_lock);
-	mt_init_flags(&mirror->policy, MT_FLAGS_USE_RCU);
+	mt_init(&mirror->policy);
 	xa_init_flags(&mirror->programs, XA_FLAGS_ALLOC1);
 	/* Until the device knows the context there is nothing to stop in it. */
 	mirror->stopped = true;

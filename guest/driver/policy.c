@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Placement policy per address range: what a device fault does with the page.
+ *
+ * The tree's own lock guards it. RCU mode would spare the fault thread, its only
+ * reader, that lock; but a tree of ranges in that mode is not freed safely, see
+ * "Advice" in docs/driver.md.
  */
 #include "devmodel.h"
 
@@ -47,12 +51,12 @@ enum devmodel_policy devmodel_policy_get(struct devmodel_mirror *mirror,
 	enum devmodel_policy policy = DEVMODEL_POLICY_IN_PLACE;
 	void *entry;
 
-	rcu_read_lock();
+	mas_lock(&mas);
 	entry = mas_walk(&mas);
 	if (entry)
 		policy = xa_to_value(entry);
 	*end = mas.last >= ULONG_MAX >> PAGE_SHIFT ? ULONG_MAX & PAGE_MASK :
 		(mas.last + 1) << PAGE_SHIFT;
-	rcu_read_unlock();
+	mas_unlock(&mas);
 	return policy;
 }

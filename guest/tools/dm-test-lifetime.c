@@ -124,6 +124,45 @@ static void by_threads_exit(int dev)
 	expect_lifetimes(1, 1);
 }
 
+/* Advice on every other page. */
+static void advise_pieces(int dev, const char *memory, int pieces)
+{
+	for (; pieces; pieces--, memory += 2 * page_size())
+		EXPECT_OK(devmodel_advise(dev, memory, page_size(), DEVMODEL_POLICY_ON_TOUCH));
+}
+
+/*
+ * What is kept of advice is a tree, whose shape depends on the number of pieces,
+ * and which a kernel may take apart when nobody looks any more.
+ */
+static void much_advice(int dev)
+{
+	enum { MOST = 8000 };
+	char *memory = map_anonymous(2 * MOST);
+	pid_t child;
+	int pieces, i;
+
+	(void)dev;
+	for (pieces = 250; pieces <= MOST; pieces *= 2) {
+		child = fork();
+		if (!child) {
+			int own = devmodel_open(NULL);
+
+			EXPECT_OK(own);
+			advise_pieces(own, memory, pieces);
+			/* Taken back as one piece, most of the tree goes, too. */
+			EXPECT_OK(devmodel_advise(own, memory, 2 * pieces * page_size(),
+						  DEVMODEL_POLICY_IN_PLACE));
+			advise_pieces(own, memory, pieces);
+			exit(0);
+		}
+		EXPECT_EQ(wait_child(child), 0);
+	}
+	/* Grace periods end, so that a kernel that panics then does so in this test. */
+	for (i = 0; i < 500; i++)
+		millisecond();
+}
+
 static void many(int dev)
 {
 	enum { PROCESSES = 8 };
@@ -394,6 +433,7 @@ int main(int argc, char **argv)
 		{ .name = "released by the last close", .run = by_close },
 		{ .name = "released by kill -9", .run = by_kill },
 		{ .name = "released by exit of a process with threads", .run = by_threads_exit },
+		{ .name = "released by exit after thousands of pieces of advice", .run = much_advice },
 		{ .name = "released by unbind", .run = by_unbind },
 		{ .name = "many processes, each released once", .run = many },
 		{ .name = "a passed descriptor, the sender ends first", .run = passed_sender_first },
