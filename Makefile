@@ -1,50 +1,56 @@
-# devmodel on Debian 12, from nothing: `make demo` shows it, `make test` tests it.
+# devmodel from a checkout: `make demo` shows it, `make test` tests it.
+#
+# The only thing that is looked for on this machine is Python 3.11 with venv; on Debian and its like
+# it is installed if it is missing. Compiler, kernel, QEMU and whatever else guests are built and
+# booted with are fetched by devmodel itself into ~/.cache/devmodel, without root.
 
 PYTHON ?= python3
 VENV := .venv
-PACKAGES := $(shell sed 's/\#.*//' guest/packages.txt)
 # Empty for root.
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: demo test hmm-tests install packages clean
+.PHONY: demo test hmm-tests wheel install python clean
 
 demo: install
 	$(VENV)/bin/devmodel demo
-	@echo 'what devmodel compare boots besides, built now if it is not there yet:'
-	@$(VENV)/bin/devmodel build cdm
 
-# ARGS='-k name' picks tests. KERNELS=7.2,debug tests those kernels too, and not only the default
-# one and those that are built already; it downloads and builds them, which takes longer than the
-# tests. KERNELS=all is all of them.
-test: install
+# ARGS='-k name' picks tests. KERNELS=7.3,debug tests those kernels too (`devmodel kernels` names
+# them); it fetches or builds them first. KERNELS=all is all of them, and takes an hour or two.
+test: $(VENV)/tests
 	$(if $(KERNELS),DEVMODEL_KERNELS=$(KERNELS)) $(VENV)/bin/python -m pytest $(ARGS)
 
-# KERNEL=7.2 for another kernel series, KERNEL=PATH for another kernel tree.
+# KERNEL=6.1-own for another kernel, KERNEL=PATH for another kernel tree.
 hmm-tests: install
 	$(VENV)/bin/devmodel hmm-tests $(if $(KERNEL),--kernel $(KERNEL))
 
-install: packages $(VENV)/installed
+# dist/*.whl, which works from anywhere; the same input gives the same bytes.
+wheel: $(VENV)/tests
+	$(VENV)/bin/python -m build --outdir dist
 
-# Installs what is missing and touches nothing else. Elsewhere than on Debian, `devmodel doctor`
-# says what is missing.
-packages:
-	@command -v dpkg-query >/dev/null || { echo 'no dpkg here: packages are left to you'; exit 0; }; \
-	missing=; for package in $(PACKAGES); do \
-		dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || \
-			missing="$$missing $$package"; \
-	done; \
-	[ -z "$$missing" ] && exit 0; \
-	echo "installing$$missing"; \
-	$(SUDO) apt-get update -q && \
-	DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -q --no-install-recommends $$missing
+install: $(VENV)/installed
 
-$(VENV)/installed: pyproject.toml | packages
+# Installs Python's venv where apt can and it is missing, and touches nothing else.
+python:
+	@$(PYTHON) -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		command -v apt-get >/dev/null || \
+			{ echo 'devmodel needs Python 3.11 or newer with venv; set PYTHON=...'; exit 2; }; \
+		echo 'installing python3-venv'; \
+		$(SUDO) apt-get update -q && DEBIAN_FRONTEND=noninteractive \
+			$(SUDO) apt-get install -y -q --no-install-recommends python3 python3-venv; }
+
+$(VENV)/installed: pyproject.toml | python
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo 'devmodel needs Python 3.11 or newer; set PYTHON=...'; exit 2; }
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -e '.[test]'
-	touch $@
+	@echo 'making $(VENV)'
+	@$(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -e .
+	@touch $@
 
-# The caches of kernels and VMs are not in here: ~/.cache/devmodel, ~/.local/state/devmodel.
+$(VENV)/tests: $(VENV)/installed
+	@echo 'installing what the tests need into $(VENV)'
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+# The caches of kernels and VMs are not in here: `devmodel cache`.
 clean:
-	rm -rf $(VENV) devmodel.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -3,9 +3,11 @@
 import os
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-GUEST = ROOT / "guest"
-CONFIGS = ROOT / "qemu-config"
+PACKAGE = Path(__file__).resolve().parent
+# In a checkout they lie beside the package, in a wheel within it.
+DATA = PACKAGE / "_data" if (PACKAGE / "_data").is_dir() else PACKAGE.parent
+GUEST = DATA / "guest"
+CONFIGS = DATA / "qemu-config"
 
 
 def _base(variable: str, xdg: str, default: str) -> Path:

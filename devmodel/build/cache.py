@@ -5,15 +5,17 @@ leaves only a ``.tmp`` folder, which the next builder of the same entry removes.
 it makes a second builder wait for the first, and then find the entry.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from devmodel import paths
+from devmodel.build import disk
 
 
 def key(**inputs: object) -> str:
@@ -47,6 +49,40 @@ def folder(kind: str, name: str) -> Path:
     return paths.cache() / kind / name
 
 
+def size(path: Path) -> int:
+    """Bytes that the files below `path` take on the disk."""
+    found = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                found += Path(folder, name).lstat().st_blocks * 512
+    return found
+
+
+@contextlib.contextmanager
+def locked(path: Path, on_wait: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+    """While it is entered, no other process is in here for the same `path`.
+
+    `on_wait` is told if one is, and this one waits for it, however long that takes.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (path.parent / f".{path.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            on_wait(f"waiting for another process that builds {path}")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def write(path: Path, text: str) -> None:
+    """Replace a file at once: whoever reads it sees the old text or the new one."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with disk.explained(path):
+        temporary.write_text(text)
+        temporary.rename(path)
+
+
 def obtain(
     kind: str,
     name: str,
@@ -63,13 +99,7 @@ def obtain(
     entry = folder(kind, name)
     if entry.is_dir():
         return entry
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    with (entry.parent / f".{name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            on_wait(f"waiting for another process that builds {entry}")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with disk.explained(entry), locked(entry, on_wait):
         if not entry.is_dir():
             temporary = entry.with_name(f".{name}.tmp")
             if temporary.exists():

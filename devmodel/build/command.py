@@ -27,6 +27,8 @@ def run(
     *,
     what: str,
     log: Path,
+    shown: Sequence[str] = (),
+    leash: bool = False,
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
     each_line: Callable[[str], None] | None = None,
@@ -35,19 +37,21 @@ def run(
 
     BuildFailed with the end of it if it fails.
 
-    `each_line` sees every line as it comes. HostNotReady if the program is not installed.
+    `each_line` sees every line as it comes; `shown` is what the log calls the command, if that is
+    not what it is. With `leash` its stdin is a pipe that ends when this process does.
+    HostNotReady if the program is not installed.
     """
     words = [str(word) for word in argv]
-    prompt = f"$ {shlex.join(words)}"
-    with log.open("ab") as out:
+    prompt = f"$ {shlex.join(shown or words)}"
+    # Unbuffered: a log is read while it grows.
+    with log.open("ab", buffering=0) as out:
         out.write(f"{prompt}\n".encode())
-        out.flush()
         try:
             process = subprocess.Popen(
                 words,
                 cwd=cwd,
                 env={**build_environment(), **(environment or {})},
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if leash else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
             )
@@ -67,11 +71,11 @@ def run(
                 raise
     if process.returncode:
         lines = log.read_text(errors="replace").splitlines()
-        said = lines[lines.index(prompt) + 1 :]
-        shown = [line for line in said if "error" in line.lower()] or said
+        said = lines[len(lines) - lines[::-1].index(prompt) :]
+        telling = [line for line in said if "error" in line.lower()] or said
         raise BuildFailed(
-            f"{what}: {words[0]} ended with {process.returncode}",
+            f"{what}: {(shown or words)[0]} ended with {process.returncode}",
             hint=f"its whole output is in {log}",
-            details="\n".join(shown[-TAIL:]),
+            details="\n".join(telling[-TAIL:]),
             log=log,
         )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, StrictBool, StrictStr, field_validator, model_validator
 
-from devmodel.build.series import DEFAULT, SERIES, known
+from devmodel.build.series import OWN, SERIES, Kind, Series, known
 
 
 class Strict(BaseModel):
@@ -14,17 +14,17 @@ class Strict(BaseModel):
 
 
 class KernelConfig(Strict):
-    """Which kernel the guest boots."""
+    """Which kernel the guest boots. Where it names no series, the best stock one there is."""
 
-    series: StrictStr = DEFAULT
+    series: StrictStr | None = None
     tree: Path | None = None
     debug: StrictBool = False
     cdm: StrictBool = False
 
     @field_validator("series")
     @classmethod
-    def _series(cls, value: str) -> str:
-        if value not in SERIES:
+    def _series(cls, value: str | None) -> str | None:
+        if value is not None and value not in SERIES:
             raise ValueError(f"{value!r} is not known; use one of {known()}, or tree: PATH")
         return value
 
@@ -34,6 +34,48 @@ class KernelConfig(Strict):
             raise ValueError("tree and debug exclude each other; configure your tree for debugging")
         if self.tree and self.cdm:
             raise ValueError("tree and cdm exclude each other; apply guest/kernel/patches yourself")
-        if self.tree and self.series != DEFAULT:
+        if self.tree and self.series is not None:
             raise ValueError("tree and series exclude each other; remove one")
+        if (self.debug or self.cdm) and self.source is None:
+            what = "debug" if self.debug else "cdm"
+            raise ValueError(
+                f"{what} is built from source, and there is none of {self.series}; "
+                f"use one of {', '.join(OWN)}"
+            )
         return self
+
+    @property
+    def source(self) -> Series | None:
+        """The series that is built from source for this; None if it is a stock kernel or a tree.
+
+        A stock series' debug and patched kernels are those of the same version's source.
+        """
+        if self.tree is not None or (self.series is None and not (self.debug or self.cdm)):
+            return None
+        if self.series is None:
+            return SERIES[OWN[0]]
+        series = SERIES[self.series]
+        if series.kind is Kind.STOCK and (self.debug or self.cdm):
+            return next((SERIES[own] for own in OWN if SERIES[own].version == series.version), None)
+        return series if series.kind is Kind.OWN else None
+
+    @property
+    def kind(self) -> Kind | None:
+        """None for a tree of the user's."""
+        if self.tree is not None:
+            return None
+        if self.debug:
+            return Kind.DEBUG
+        if self.cdm:
+            return Kind.PATCHED
+        return Kind.STOCK if self.source is None else Kind.OWN
+
+
+# What --kernel and `devmodel kernels` call them.
+NAMED = {
+    **{name: KernelConfig(series=name) for name in SERIES},
+    "cdm": KernelConfig(cdm=True),
+    "debug": KernelConfig(debug=True),
+    "6.1-cdm": KernelConfig(series="6.1-own", cdm=True),
+    "6.1-debug": KernelConfig(series="6.1-own", debug=True),
+}

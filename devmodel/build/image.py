@@ -6,48 +6,44 @@ behind it: the kernel unpacks both, one over the other.
 """
 
 import re
+import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from devmodel import paths
-from devmodel.build import cache, command
+from devmodel.build import cache
 from devmodel.build.cpio import Archive
-from devmodel.build.kernel import Kernel
-from devmodel.errors import HostNotReady
+from devmodel.build.kernel import Kernel, module
+from devmodel.build.tree import Tree
+from devmodel.errors import BuildFailed
 from devmodel.progress import Reporter
 
-BUSYBOX = Path("/bin/busybox")
-DROPBEAR = Path("/usr/sbin/dropbear")
 FILES = paths.GUEST / "image"
 FOLDERS = ("dev", "proc", "sys", "tmp", "run", "mnt", "var/log", "etc", "root", "lib/modules")
+# What /init loads where it is no part of the kernel: the network, and something to swap to.
+LOADED = ("virtio_net", "virtio_rng", "loop", "brd")
 
 
 def obtain(
-    kernel: Kernel, driver: Path | None, programs: Sequence[Path], reporter: Reporter
+    kernel: Kernel, driver: Path | None, programs: Sequence[Path], tools: Tree, reporter: Reporter
 ) -> Path:
     """The shared image for this kernel, driver and these programs, built if it must be."""
-    for tool, package in ((BUSYBOX, "busybox-static"), (DROPBEAR, "dropbear-bin")):
-        if not tool.is_file():
-            raise HostNotReady(f"no {tool}", hint=f"apt-get install {package}")
-    libraries = shared_libraries(DROPBEAR)
-    kernel_modules = built_modules(kernel.build)
     shipped = cache.tree_files(FILES)
-    hashed = [BUSYBOX, DROPBEAR, *libraries, *kernel_modules, *programs, *shipped]
     name = cache.key(
-        release=kernel.release,
+        kernel=kernel.identity,
         driver=cache.hash_files([driver], driver.parent) if driver else "",
-        files=[cache.hash_files([path], path.parent) for path in hashed],
-        names=[str(path) for path in [*libraries, *shipped]],
-        layout=1,
+        files=[cache.hash_files([path], path.parent) for path in (*programs, *shipped)],
+        names=[str(path.relative_to(FILES)) for path in shipped],
+        tools=tools.lock.digest,
+        layout=2,
     )
 
     def build(target: Path) -> None:
         with reporter.step("packing the guest image", 3) as step:
-            archive = _base(libraries)
+            archive = _base(tools)
             step.advance()
-            _add_modules(archive, kernel.release, [*kernel_modules, *([driver] if driver else [])])
+            _add_modules(archive, kernel, driver, tools, target)
             step.advance()
             for path in programs:
                 archive.file(f"usr/bin/{path.name}", path.read_bytes(), 0o755)
@@ -58,24 +54,28 @@ def obtain(
     return cache.obtain("images", name, build, on_wait=reporter.note) / "initramfs.cpio"
 
 
-def built_modules(build: Path) -> list[Path]:
-    """The modules of a kernel build, as kbuild lists them (.ko or .o, by the kernel's age)."""
-    order = build / "modules.order"
-    if not order.exists():
-        return []
-    names = [Path(line).with_suffix(".ko") for line in order.read_text().split()]
-    return sorted(build / name for name in names if (build / name).exists())
+def shared_libraries(tools: Tree, program: str) -> dict[str, Path]:
+    """The libraries and the loader that /usr/PROGRAM of the tree wants: name in the guest → file.
 
-
-def shared_libraries(program: Path) -> list[Path]:
-    """The libraries and the loader that `program` wants, as ldd names them."""
-    done = subprocess.run(["ldd", program], capture_output=True, text=True, check=False)
+    BuildFailed if the loader cannot read it.
+    """
+    loader, *options, path = tools.native(program)
+    done = subprocess.run(
+        [loader, "--list", *options, path], capture_output=True, text=True, check=False
+    )
     if done.returncode:
-        raise HostNotReady(f"ldd {program} failed", hint="apt-get install libc-bin dropbear-bin")
-    return [Path(match) for match in re.findall(r"(/\S+)(?= \(0x)", done.stdout)]
+        raise BuildFailed(
+            f"{path}: its libraries cannot be told",
+            hint="devmodel build --update",
+            details=done.stderr,
+        )
+    found = {"lib64/ld-linux-x86-64.so.2": Path(loader)}
+    for match in re.finditer(r"=> (/\S+) \(0x", done.stdout):
+        found[f"lib/{Path(match[1]).name}"] = Path(match[1])
+    return found
 
 
-def _base(libraries: Sequence[Path]) -> Archive:
+def _base(tools: Tree) -> Archive:
     archive = Archive()
     for folder in FOLDERS:
         archive.folder(folder)
@@ -83,33 +83,41 @@ def _base(libraries: Sequence[Path]) -> Archive:
     archive.folder("root", 0o700)
     # The console must be there before devtmpfs is: /init's own output goes to it.
     archive.character_device("dev/console", 5, 1)
-    archive.file("bin/busybox", BUSYBOX.read_bytes(), 0o755)
-    applets = subprocess.run([BUSYBOX, "--list-full"], capture_output=True, text=True, check=True)
+    busybox = tools.file("bin/busybox")
+    archive.file("bin/busybox", busybox.read_bytes(), 0o755)
+    applets = subprocess.run([busybox, "--list-full"], capture_output=True, text=True, check=True)
     for applet in applets.stdout.split():
         if applet not in ("bin/busybox", "linuxrc"):
             archive.symlink(applet, "/bin/busybox")
-    archive.file("usr/sbin/dropbear", DROPBEAR.read_bytes(), 0o755)
-    for library in libraries:
-        archive.file(str(library), library.read_bytes(), 0o755)
+    archive.file("usr/sbin/dropbear", tools.file("sbin/dropbear").read_bytes(), 0o755)
+    for name, library in shared_libraries(tools, "sbin/dropbear").items():
+        archive.file(name, library.read_bytes(), 0o755)
     archive.file("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n")
     archive.file("etc/group", b"root:x:0:\n")
     archive.file("etc/shells", b"/bin/sh\n")
     return archive
 
 
-def _add_modules(archive: Archive, release: str, files: Sequence[Path]) -> None:
-    """The modules, flat, with the indexes that modprobe wants."""
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "lib/modules" / release
-        folder.mkdir(parents=True)
-        for path in files:
-            (folder / path.name).write_bytes(path.read_bytes())
-        for name in ("modules.order", "modules.builtin"):
-            (folder / name).touch()
-        log = Path(scratch) / "log"
-        command.run(["depmod", "-b", scratch, release], what="module index", log=log)
-        for path in sorted(folder.iterdir()):
-            archive.file(f"lib/modules/{release}/{path.name}", path.read_bytes())
+def _add_modules(
+    archive: Archive, kernel: Kernel, driver: Path | None, tools: Tree, target: Path
+) -> None:
+    """The modules, flat and unpacked, with the indexes that modprobe wants."""
+    folder = target / "modules/lib/modules" / kernel.release
+    folder.mkdir(parents=True)
+    for path in (*kernel.modules, *([driver] if driver else [])):
+        (folder / path.with_suffix("" if path.suffix == ".xz" else ".ko").name).write_bytes(
+            module(path)
+        )
+    for name in ("modules.order", "modules.builtin"):
+        (folder / name).touch()
+    base = target / "modules"
+    tools.run(["depmod", "-b", base, kernel.release], what="module index", log=target / "log")
+    there = {path.stem.replace("-", "_") for path in folder.glob("*.ko")}
+    loaded = [name for name in LOADED if name in there]
+    archive.file("etc/modules", "".join(f"{name}\n" for name in loaded).encode())
+    for path in sorted(folder.iterdir()):
+        archive.file(f"lib/modules/{kernel.release}/{path.name}", path.read_bytes())
+    shutil.rmtree(base)
 
 
 def _add_shipped(archive: Archive, path: Path) -> None:

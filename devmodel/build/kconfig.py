@@ -4,7 +4,8 @@ from pathlib import Path
 
 from devmodel.errors import ConfigError
 
-REQUIRED = {
+# Built in: the guest has no modules before its image is up.
+BUILT_IN = {
     "DEVICE_PRIVATE": "device memory as struct pages",
     "ZONE_DEVICE": "device memory as struct pages",
     "MEMORY_HOTPLUG": "device memory as struct pages",
@@ -19,35 +20,50 @@ REQUIRED = {
     "DEVTMPFS": "device nodes",
     "TMPFS": "the guest image",
     "SERIAL_8250_CONSOLE": "the console",
-    "VIRTIO_PCI": "the network",
-    "VIRTIO_NET": "the network",
     "INET": "the network",
     "UNIX98_PTYS": "the guest shell",
-    "NET_9P_VIRTIO": "shared folders",
-    "9P_FS": "shared folders",
 }
+# Or modules, which /init loads.
+EITHER = {
+    "VIRTIO_PCI": "the network",
+    "VIRTIO_NET": "the network",
+}
+NINE_P = ("NET_9P_VIRTIO", "9P_FS")
 
 
 def read(path: Path) -> dict[str, str]:
     """A .config as option (without CONFIG_) → value. Options that are off are not in it."""
+    return parse(path.read_text())
+
+
+def parse(text: str) -> dict[str, str]:
+    """A .config's text as `read` gives it."""
     options = {}
-    for line in path.read_text().splitlines():
+    for line in text.splitlines():
         if line.startswith("CONFIG_") and "=" in line:
             name, value = line.removeprefix("CONFIG_").split("=", 1)
             options[name] = value
     return options
 
 
-def check(path: Path) -> None:
-    """ConfigError naming every option that the .config at `path` lacks.
+def missing(options: dict[str, str]) -> dict[str, str]:
+    """What `options` lack, and what each is for."""
+    return {
+        **{name: why for name, why in BUILT_IN.items() if options.get(name) != "y"},
+        **{name: why for name, why in EITHER.items() if options.get(name) not in ("y", "m")},
+    }
 
-    "=m" is as good as "=y" only for HMM_MIRROR's like, which are never modules: the guest has
-    no module loading before its network and shares are up.
-    """
-    options = read(path)
-    missing = [name for name in REQUIRED if options.get(name) != "y"]
-    if missing:
-        shown = ", ".join(f"CONFIG_{name}=y ({REQUIRED[name]})" for name in missing)
+
+def nine_p(options: dict[str, str]) -> bool:
+    """Whether the guest can mount shared folders by 9p; else they come by virtiofs."""
+    return all(options.get(name) in ("y", "m") for name in NINE_P)
+
+
+def check(path: Path) -> None:
+    """ConfigError naming every option that the .config at `path` lacks."""
+    lacks = missing(read(path))
+    if lacks:
+        shown = ", ".join(f"CONFIG_{name}=y ({why})" for name, why in lacks.items())
         raise ConfigError(
             f"{path}: this kernel lacks {shown}",
             hint="merge guest/kernel/base.config into it and build it again",

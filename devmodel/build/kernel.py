@@ -1,32 +1,27 @@
-"""The guest kernel: from the distribution's source, or from a user's own tree.
+"""The guest kernel: the distribution's own, one built from its source, or a user's tree."""
 
-A built kernel is a folder ``kernels/<hash>`` in the cache::
-
-    bzImage vmlinux config release     what is booted, debugged and asked
-    build/                             the kbuild output that external modules are built against
-    build.log                          make's output
-
-Entries are found by the hash of their inputs: source package, patches, configuration, compiler.
-"""
-
-import os
-import shutil
-import subprocess
+import contextlib
+import functools
+import lzma
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from devmodel import paths
-from devmodel.build import cache, command, disk, kconfig, source
+from devmodel.build import cache, kconfig, own, stock, tree
+from devmodel.build.archive import NoSuchPackage
 from devmodel.build.config import KernelConfig
-from devmodel.build.series import DEFAULT, SERIES
+from devmodel.build.series import OWN, SERIES
+from devmodel.build.tools import HostTools, Tools
 from devmodel.errors import ConfigError, HostNotReady
 from devmodel.progress import Reporter
 
-FRAGMENTS = paths.GUEST / "kernel"
-# More lines that make prints for a debug kernel: for the bar only.
-DEBUG_LINES = 100
-# The unpacked source, the objects, and the debug kernel's are the largest.
-BUILD_DISK = 6 << 30
+# Of a kernel with thousands of modules, those that a guest has use for, and what they need.
+MODULES = (
+    *("virtio_net", "virtio_rng", "virtio_blk", "virtio_pci", "loop", "brd", "zram", "ext4"),
+    *("9p", "9pnet_virtio", "virtiofs", "dev_dax", "kmem"),
+)
 
 
 @dataclass(frozen=True)
@@ -34,175 +29,192 @@ class Kernel:
     """A kernel that is ready to boot, and to build modules against."""
 
     image: Path
-    vmlinux: Path
+    vmlinux: Path | None
+    """for a debugger; a stock kernel has none"""
     build: Path
+    """what external modules are built against"""
+    config: Path
     release: str
     identity: str
-    """Changes when the kernel does: part of the keys of what is built against it."""
+    """changes when the kernel does: part of the keys of what is built against it"""
+    modules: tuple[Path, ...]
+    """for the guest image, some of them packed (.ko.xz)"""
+    tools: Tools
+    """what its modules are built with"""
+    headers: Path
+    """the tree whose include/ holds the headers that no configuration changes"""
+    source: Path | None = None
+    """its source tree, if it was built from one that is here"""
+    packages: str = ""
+    """the version of its packages, if it is the distribution's"""
 
-
-def compiler_version() -> str:
-    """The first line of ``gcc --version``. HostNotReady without gcc."""
-    try:
-        done = subprocess.run(["gcc", "--version"], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise HostNotReady("gcc does not run", hint="apt-get install gcc") from error
-    return done.stdout.splitlines()[0]
-
-
-def fragments(config: KernelConfig) -> list[Path]:
-    """The configuration fragments, in the order in which they are merged."""
-    return [FRAGMENTS / "base.config", *([FRAGMENTS / "debug.config"] if config.debug else [])]
-
-
-def patches(config: KernelConfig) -> list[Path]:
-    """The patches that are applied to the source, in order."""
-    return sorted((FRAGMENTS / "patches" / config.series).glob("*.patch")) if config.cdm else []
+    @functools.cached_property
+    def options(self) -> dict[str, str]:
+        """Its configuration."""
+        return kconfig.read(self.config)
 
 
 def obtain(config: KernelConfig, reporter: Reporter) -> Kernel:
-    """The kernel that `config` asks for, built if it is not in the cache."""
+    """The kernel that `config` asks for, fetched or built if it is not in the cache.
+
+    Where the archive has no stock kernel that will do, one is built from source, and that is said.
+    """
     if config.tree is not None:
-        return _own_tree(config.tree, reporter)
-    series = SERIES[config.series]
-    tarball = source.tarball(series, reporter)
-    name = _identity(config, tarball)
-    files = fragments(config)
-    kinds = "debug " * config.debug + "CDM " * config.cdm
-    what = f"{series.name} {kinds}kernel"
-    lines = series.build_lines + (DEBUG_LINES if config.debug else 0)
-
-    def build(target: Path) -> None:
-        disk.require(target, BUILD_DISK, "building the kernel")
-        tree = source.unpack(tarball, reporter)
-        if config.cdm:
-            tree = source.patched(tree, patches(config), reporter)
-        log = target / "build.log"
-        output = target / "build"
-        output.mkdir()
-        merge = [tree / "scripts/kconfig/merge_config.sh", "-n", "-O", output, *files]
-        command.run(merge, what="kernel configuration", log=log, cwd=tree)
-        kconfig.check(output / ".config")
-        _make(tree, output, log, what, lines, reporter, "-cdm" * config.cdm)
-        _publish(output, target, cache.folder("kernels", name))
-
-    entry = cache.obtain("kernels", name, build, on_wait=reporter.note)
-    return _from_entry(entry, name)
+        return _tree(config.tree, reporter)
+    if config.source is not None:
+        return _own(*own.obtain(config, reporter), reporter)
+    try:
+        found = stock.obtain(config.series, reporter)
+    except HostNotReady as error:
+        return _instead(config, error, reporter)
+    if not found.release.known:
+        reporter.note(f"Linux {found.release.name} is untried: the driver's tests may fail on it")
+    return _stock(found, reporter)
 
 
 def find(config: KernelConfig) -> Kernel | None:
-    """The kernel of the series that `config` asks for if it is built; nothing is built."""
-    tarball = source.present(SERIES[config.series])
-    if tarball is None:
+    """The kernel if it is here already; nothing is fetched or built."""
+    quiet = Reporter(quiet=True)
+    if config.tree is not None or tree.find() is None:
         return None
-    name = _identity(config, tarball)
-    entry = cache.folder("kernels", name)
-    return _from_entry(entry, name) if entry.is_dir() else None
+    if config.source is not None:
+        built = own.find(config)
+        return None if built is None else _own(*built, quiet)
+    found = stock.find(config.series)
+    return None if found is None else _stock(found, quiet)
 
 
-def _identity(config: KernelConfig, tarball: source.Tarball) -> str:
-    applied = {"patches": [path.read_text() for path in patches(config)]} if config.cdm else {}
-    return cache.key(
-        source=tarball.version,
-        fragments=[path.read_text() for path in fragments(config)],
-        compiler=compiler_version(),
-        layout=2,
-        **applied,
+def takes_minutes(config: KernelConfig) -> bool:
+    """Whether it would have to be built from source first."""
+    return config.source is not None and find(config) is None
+
+
+def _instead(config: KernelConfig, error: HostNotReady, reporter: Reporter) -> Kernel:
+    """A kernel from source in place of a stock one. Raises `error` if there is none, either."""
+    version = None if config.series is None else SERIES[config.series].version
+    for name in OWN:
+        other = KernelConfig(series=name)
+        if version not in (None, SERIES[name].version):
+            continue
+        # Without a network one that was built before will do.
+        if isinstance(error, NoSuchPackage) or own.find(other) is not None:
+            reporter.note(f"{error.message}; {name} from source instead")
+            with contextlib.suppress(NoSuchPackage):
+                return _own(*own.obtain(other, reporter), reporter)
+    raise error
+
+
+def _stock(found: stock.Stock, reporter: Reporter) -> Kernel:
+    uname, root = found.release.uname, found.path / "root"
+    return Kernel(
+        image=found.path / "bzImage",
+        vmlinux=None,
+        build=root / f"usr/src/linux-headers-{uname}",
+        config=found.path / "config",
+        release=uname,
+        identity=found.lock.digest,
+        modules=tuple(select(root / "usr/lib/modules" / uname / "kernel", MODULES)),
+        tools=tree.obtain(reporter),
+        headers=root / f"usr/src/linux-headers-{found.release.name}-common",
+        packages=found.lock.version(f"linux-headers-{uname}"),
     )
 
 
-def _make(
-    tree: Path,
-    output: Path,
-    log: Path,
-    what: str,
-    lines: int,
-    reporter: Reporter,
-    version: str = "",
-) -> None:
-    jobs = f"-j{len(os.sched_getaffinity(0))}"
-    with reporter.step(f"building the {what}", lines) as step:
-        command.run(
-            [
-                "make",
-                "-C",
-                tree,
-                f"O={output}",
-                jobs,
-                f"LOCALVERSION={version}",
-                "bzImage",
-                "modules",
-            ],
-            what=what,
-            log=log,
-            # Who built it, where and when is not an input.
-            environment={
-                "KBUILD_BUILD_USER": "devmodel",
-                "KBUILD_BUILD_HOST": "devmodel",
-                "KBUILD_BUILD_TIMESTAMP": "1970-01-01",
-            },
-            each_line=lambda _: step.advance(),
-        )
+def _own(entry: Path, identity: str, reporter: Reporter) -> Kernel:
+    source = (entry / "build/source").resolve()
+    return Kernel(
+        image=entry / "bzImage",
+        vmlinux=entry / "vmlinux",
+        build=entry / "build",
+        config=entry / "config",
+        release=(entry / "release").read_text().strip(),
+        identity=identity,
+        modules=tuple(built_modules(entry / "build")),
+        tools=tree.obtain(reporter),
+        headers=source,
+        source=source,
+    )
 
 
-def _publish(output: Path, target: Path, entry: Path) -> None:
-    """Put what is wanted of a kbuild output beside it, and drop what only a rebuild would use.
-
-    `entry` is what `target` will be called.
-    """
-    # Since 6.13 it names its own folder.
-    makefile = output / "Makefile"
-    makefile.write_text(makefile.read_text().replace(str(target), str(entry)))
-    shutil.copy2(output / "arch/x86/boot/bzImage", target / "bzImage")
-    shutil.copy2(output / ".config", target / "config")
-    shutil.copy2(output / "include/config/kernel.release", target / "release")
-    # Modules are linked against Module.symvers; the objects (most of 300 MB) are not needed.
-    for path in output.rglob("*"):
-        keep = path.relative_to(output).parts[0] in ("scripts", "tools")
-        if not keep and path.suffix in (".o", ".a", ".cmd") and path.is_file():
-            path.unlink()
-    for path in (*output.glob(".tmp_vmlinux*"), *output.glob("vmlinux.unstripped")):
-        path.unlink()
-    (output / "vmlinux").rename(target / "vmlinux")
-    (output / "vmlinux").symlink_to("../vmlinux")
-
-
-def _from_entry(entry: Path, name: str) -> Kernel:
-    release = (entry / "release").read_text().strip()
-    return Kernel(entry / "bzImage", entry / "vmlinux", entry / "build", release, name)
-
-
-def _own_tree(tree: Path, reporter: Reporter) -> Kernel:
+def _tree(path: Path, reporter: Reporter) -> Kernel:
     """A user's tree: as it is if it is built, else built beside, in the cache."""
-    image = tree / "arch/x86/boot/bzImage"
+    image = path / "arch/x86/boot/bzImage"
     if image.is_file():
-        kconfig.check(tree / ".config")
-        release = (tree / "include/config/kernel.release").read_text().strip()
+        kconfig.check(path / ".config")
         stat = image.stat()
-        identity = cache.key(tree=str(tree), size=stat.st_size, time=stat.st_mtime_ns)
-        return Kernel(image, tree / "vmlinux", tree, release, identity)
-    if not (tree / "scripts/kconfig/merge_config.sh").is_file():
+        return _built(path, HostTools(), cache.key(path=str(path), built=stat.st_mtime_ns))
+    if not (path / "scripts/kconfig/merge_config.sh").is_file():
         raise ConfigError(
-            f"{tree} is neither a built kernel nor a kernel source tree",
+            f"{path} is neither a built kernel nor a kernel source tree",
             hint="name the top folder of one",
         )
-    if (tree / ".config").exists() or (tree / "include/config").exists():
+    if (path / ".config").exists() or (path / "include/config").exists():
         # kbuild refuses to build elsewhere from a tree that was configured in place.
         raise ConfigError(
-            f"{tree} is configured but not built",
-            hint=f"run `make -C {tree} bzImage modules`, or `make -C {tree} mrproper`",
+            f"{path} is configured but not built",
+            hint=f"run `make -C {path} bzImage modules`, or `make -C {path} mrproper`",
         )
     # Someone works in this tree: its build folder is kept, and make finds out what changed.
-    target = paths.cache() / "kernels" / f"own-{cache.key(tree=str(tree))}"
+    target = paths.cache() / "work" / f"tree-{cache.key(tree=str(path))}"
     output = target / "build"
     output.mkdir(parents=True, exist_ok=True)
-    log = target / "build.log"
-    log.unlink(missing_ok=True)
-    if not (output / ".config").exists():
-        merge = [tree / "scripts/kconfig/merge_config.sh", "-n", "-O", output]
-        command.run(
-            [*merge, FRAGMENTS / "base.config"], what="kernel configuration", log=log, cwd=tree
-        )
-    kconfig.check(output / ".config")
-    _make(tree, output, log, "kernel", SERIES[DEFAULT].build_lines, reporter)
-    return _own_tree(output, reporter)
+    tools = tree.obtain(reporter)
+    with cache.locked(target, reporter.note):
+        log = target / "build.log"
+        log.unlink(missing_ok=True)
+        if not (output / ".config").exists():
+            own.merge(path, output, [own.FRAGMENTS / "base.config"], log, tools, [path])
+        kconfig.check(output / ".config")
+        lines = SERIES[OWN[0]].build_lines
+        own.make(path, output, log, "the kernel", lines, reporter, tools, folders=[path])
+    stat = (output / "arch/x86/boot/bzImage").stat()
+    return _built(output, tools, cache.key(path=str(path), built=stat.st_mtime_ns))
+
+
+def _built(output: Path, tools: Tools, identity: str) -> Kernel:
+    link = output / "source"
+    source = link.resolve() if link.exists() else output
+    return Kernel(
+        image=output / "arch/x86/boot/bzImage",
+        vmlinux=output / "vmlinux",
+        build=output,
+        config=output / ".config",
+        release=(output / "include/config/kernel.release").read_text().strip(),
+        identity=identity,
+        modules=tuple(built_modules(output)),
+        tools=tools,
+        headers=source,
+        source=source,
+    )
+
+
+def built_modules(build: Path) -> list[Path]:
+    """The modules of a kernel build, as kbuild lists them (.ko or .o, by the kernel's age)."""
+    order = build / "modules.order"
+    if not order.exists():
+        return []
+    names = [Path(line).with_suffix(".ko") for line in order.read_text().split()]
+    return sorted(build / name for name in names if (build / name).exists())
+
+
+def select(folder: Path, names: Iterable[str]) -> list[Path]:
+    """The modules called `names` below `folder`, as far as there are, and all that they need."""
+    there = {
+        path.name.partition(".ko")[0].replace("-", "_"): path for path in folder.rglob("*.ko*")
+    }
+    chosen: dict[str, Path] = {}
+    queue = [name for name in names if name in there]
+    while queue:
+        name = queue.pop()
+        if name not in chosen:
+            chosen[name] = there[name]
+            match = re.search(rb"\0depends=([^\0]*)\0", b"\0" + module(there[name]))
+            needs = match[1].decode().split(",") if match else []
+            queue += [need for need in needs if need in there]
+    return sorted(chosen.values())
+
+
+def module(path: Path) -> bytes:
+    """A module, unpacked."""
+    data = path.read_bytes()
+    return lzma.decompress(data) if path.suffix == ".xz" else data

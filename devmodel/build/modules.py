@@ -9,14 +9,17 @@ import shutil
 from pathlib import Path
 
 from devmodel import paths
-from devmodel.build import cache, command
-from devmodel.build.kernel import Kernel, compiler_version
+from devmodel.build import cache, tree
+from devmodel.build.kernel import Kernel
 from devmodel.errors import BuildFailed
-from devmodel.progress import Reporter
+from devmodel.progress import Reporter, Step
 
 DRIVER = paths.GUEST / "driver"
 UAPI = paths.GUEST / "uapi"
 MODULE = "devmodel.ko"
+# A distribution's kernel has debug information, which takes longer than the code, and BTF, which
+# wants its vmlinux.
+QUICK = ("KCFLAGS=-g0", "CONFIG_DEBUG_INFO_BTF_MODULES=")
 SOURCES = ("lib", "tools", "workloads", "uapi")
 
 
@@ -40,25 +43,30 @@ def driver(kernel: Kernel, reporter: Reporter) -> Path | None:
     name = cache.key(
         kernel=kernel.identity,
         sources=cache.hash_files(sources, paths.GUEST),
-        compiler=compiler_version(),
+        compiler=kernel.tools.compiler,
     )
 
     def build(target: Path) -> None:
         # The driver includes ../uapi: keep the shape of guest/.
         _copy(sources, target / "guest")
         folder = target / "guest/driver"
-        make = ["make", "-C", kernel.build, f"M={folder}", f"-j{_cpus()}", "modules"]
         with reporter.step("building the driver", 40) as step:
-            command.run(
-                make,
-                what="driver",
-                log=target / "build.log",
-                each_line=lambda _: step.advance(),
-            )
+            external(kernel, folder, target / "build.log", step)
         if not (folder / MODULE).is_file():
             raise BuildFailed(f"driver: make gave no {MODULE}", hint=f"see {target / 'build.log'}")
 
     return cache.obtain("drivers", name, build, on_wait=reporter.note) / "guest/driver" / MODULE
+
+
+def external(kernel: Kernel, folder: Path, log: Path, step: Step) -> None:
+    """Build the modules whose Kbuild file lies in `folder`. BuildFailed with the end of the log."""
+    kernel.tools.run(
+        ["make", "-C", kernel.build, f"M={folder}", f"-j{_cpus()}", *QUICK, "modules"],
+        what="driver",
+        log=log,
+        each_line=lambda _: step.advance(),
+        folders=[path for path in (kernel.build, kernel.source) if path is not None],
+    )
 
 
 def program_sources() -> list[Path]:
@@ -75,14 +83,15 @@ def programs(reporter: Reporter) -> list[Path]:
     sources = program_sources()
     if not sources:
         return []
-    name = cache.key(sources=cache.hash_files(sources, paths.GUEST), compiler=compiler_version())
+    tools = tree.obtain(reporter)
+    name = cache.key(sources=cache.hash_files(sources, paths.GUEST), compiler=tools.compiler)
 
     def build(target: Path) -> None:
         _copy(sources, target / "guest")
         out = target / "out"
         out.mkdir()
         with reporter.step("building the guest programs", len(sources)) as step:
-            command.run(
+            tools.run(
                 ["make", "-C", target / "guest", f"OUT={out}", f"-j{_cpus()}"],
                 what="guest programs",
                 log=target / "build.log",

@@ -1,9 +1,19 @@
-"""The kernel's own HMM tests, built unmodified from the source of the kernel that is booted."""
+"""The kernel's own HMM tests, built unmodified from the source of the kernel that is booted.
 
+A kernel that was built here has its source beside it, and its in-kernel test device as a module.
+For the distribution's own kernel the source of the same version is fetched, and the module is
+built from it against the kernel's headers.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from devmodel.build import cache, command
-from devmodel.build.kernel import Kernel, compiler_version
+from devmodel.build import cache, modules, source, tree
+from devmodel.build.kernel import Kernel
+from devmodel.build.series import BACKPORTS
+from devmodel.build.tools import Tools
 from devmodel.errors import BuildFailed
 from devmodel.progress import Reporter
 
@@ -12,11 +22,55 @@ NAME = "hmm-tests"
 FOLDERS = ("tools/testing/selftests/mm", "tools/testing/selftests/vm")
 # Helper files that newer series split off; linked where they exist.
 HELPERS = ("vm_util.c", "hugepage_settings.c")
+MODULE = "test_hmm"
+MODULE_SOURCES = (f"lib/{MODULE}.c", f"lib/{MODULE}_uapi.h")
 
 
-def hmm_tests(kernel: Kernel, reporter: Reporter) -> Path:
-    """The test program for `kernel`, statically linked. BuildFailed without the tests' source."""
-    source = kernel.build / "source" if (kernel.build / "source").exists() else kernel.build
+@dataclass(frozen=True)
+class SelfTests:
+    """The test program, statically linked, and the module if the guest image has none."""
+
+    program: Path
+    module: Path | None
+
+
+def obtain(kernel: Kernel, reporter: Reporter) -> SelfTests:
+    """The tests for `kernel`, built if they are not in the cache.
+
+    BuildFailed without the tests' source; HostNotReady if that cannot be fetched.
+    """
+    tools = tree.obtain(reporter)
+    name = cache.key(kernel=kernel.identity, compiler=tools.compiler, layout=2)
+    inside = any(path.stem == MODULE for path in kernel.modules)
+
+    def build(target: Path) -> None:
+        where = kernel.source or _source_of(kernel, reporter)
+        log = target / "build.log"
+        with reporter.step("building the kernel's HMM tests", 900) as step:
+            _program(where, target, log, tools, lambda _: step.advance())
+            if not inside:
+                folder = target / MODULE
+                for path in MODULE_SOURCES:
+                    copy = folder / path
+                    copy.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy2(where / path, copy)
+                (folder / "lib/Kbuild").write_text(f"obj-m := {MODULE}.o\n")
+                modules.external(kernel, folder / "lib", log, step)
+
+    entry = cache.obtain("selftests", name, build, on_wait=reporter.note)
+    built = None if inside else entry / MODULE / "lib" / f"{MODULE}.ko"
+    return SelfTests(entry / NAME, built)
+
+
+def _source_of(kernel: Kernel, reporter: Reporter) -> Path:
+    """Of the distribution's kernel: the version that its packages have."""
+    version = ".".join(kernel.release.split(".")[:2])
+    return source.obtain(version, BACKPORTS, reporter, exact=kernel.packages).path
+
+
+def _program(
+    source: Path, target: Path, log: Path, tools: Tools, each_line: Callable[[str], None]
+) -> None:
     folders = [source / folder for folder in FOLDERS if (source / folder / f"{NAME}.c").exists()]
     if not folders:
         raise BuildFailed(
@@ -27,28 +81,23 @@ def hmm_tests(kernel: Kernel, reporter: Reporter) -> Path:
     # Before the split, vm_util.c had nothing for these tests and needed more than they do.
     if folder.name == "vm":
         helpers = []
-    name = cache.key(kernel=kernel.identity, compiler=compiler_version(), layout=1)
-
-    def build(target: Path) -> None:
-        log = target / "build.log"
-        headers = ["make", "-C", source, f"O={target / 'headers'}", "headers_install"]
-        (target / "headers").mkdir()
-        with reporter.step("building the kernel's HMM tests", 900) as step:
-            command.run(
-                [*headers, f"INSTALL_HDR_PATH={target / 'usr'}"],
-                what="kernel headers",
-                log=log,
-                each_line=lambda _: step.advance(),
-            )
-            command.run(
-                [
-                    *("gcc", "-O2", "-static", "-D_GNU_SOURCE", "-isystem", target / "usr/include"),
-                    *("-I", source, "-I", folder, "-I", source / "tools/testing/selftests"),
-                    *("-o", target / NAME, folder / f"{NAME}.c", *helpers, "-lpthread"),
-                ],
-                what=NAME,
-                log=log,
-                cwd=folder,
-            )
-
-    return cache.obtain("selftests", name, build) / NAME
+    (target / "headers").mkdir()
+    install = ["make", "-C", source, f"O={target / 'headers'}", "headers_install"]
+    tools.run(
+        [*install, f"INSTALL_HDR_PATH={target / 'usr'}"],
+        what="kernel headers",
+        log=log,
+        each_line=each_line,
+        folders=[source],
+    )
+    tools.run(
+        [
+            *("gcc", "-O2", "-static", "-D_GNU_SOURCE", "-isystem", target / "usr/include"),
+            *("-I", source, "-I", folder, "-I", source / "tools/testing/selftests"),
+            *("-o", target / NAME, folder / f"{NAME}.c", *helpers, "-lpthread"),
+        ],
+        what=NAME,
+        log=log,
+        cwd=folder,
+        folders=[source],
+    )

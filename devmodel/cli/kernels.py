@@ -1,21 +1,25 @@
-"""`devmodel kernels`: the kernel series that are known to work."""
+"""`devmodel kernels`: the kernels that are known to work, and what there is of them here."""
 
 import argparse
 
-from devmodel.build import kernel, source
-from devmodel.build.config import KernelConfig
-from devmodel.build.series import SERIES
+from devmodel import sizes
+from devmodel.build import catalogue, emulator, tree
 from devmodel.cli import output
 
 EPILOG = """\
 examples:
   $ devmodel kernels
-  $ devmodel build --kernel 7.2        build one now
-  $ devmodel run private --kernel 7.2 -- uname -r
+  $ devmodel build --kernel 7.2-own        build one now
+  $ devmodel run private --kernel 6.1-own -- uname -r
+  $ devmodel kernels --json | jq '.kernels[] | [.name, .version, .lock]'
 
-In a description it is `kernel: {series: "7.2"}`. A source package with a suite beside it is
-downloaded when it is first needed, from this machine's Debian mirror, and kept in the cache.
-Other kernels: --kernel PATH.
+stock: Debian's own, fetched in seconds, and the default. own: built from Debian's source, smaller
+and sooner up, with what stock kernels lack: DEBUG_VM, IDLE_PAGE_TRACKING, GUP_TEST, 9p, a vmlinux
+for --gdb. cdm, debug: own, with the patch that the model cdm needs, and with KASAN and lockdep.
+Shared folders come by virtiofs where there is no 9p.
+
+A kernel's version is looked up when it is first needed and kept in the file that --json calls
+lock; devmodel build --update looks anew. Other kernels: --kernel PATH.
 """
 
 
@@ -23,10 +27,10 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Add `kernels`."""
     parser = commands.add_parser(
         "kernels",
-        help="list the kernel series that are known to work",
-        description="List the kernel series on which the driver's tests pass, whether they are "
-        "built, and what is known of them. HMM-TESTS is how many of the kernel's own tests pass "
-        "on our device: all that the series has.",
+        help="list the kernels that are known to work",
+        description="List the kernels on which the driver's tests pass, whether they are here, and "
+        "what is known of them. HMM-TESTS is how many of the kernel's own tests pass on our "
+        "device: all that it has. * marks what is booted where nothing names a kernel.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -36,36 +40,30 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(arguments: argparse.Namespace) -> int:
     """0."""
-    rows = []
-    for series in SERIES.values():
-        found = source.present(series)
-        built = kernel.find(KernelConfig(series=series.name))
-        rows.append(
-            {
-                "series": series.name,
-                "package": series.package,
-                "suite": series.suite,
-                "version": found.version if found else None,
-                "release": built.release if built else None,
-                "image": str(built.image) if built else None,
-                "hmm_tests": series.hmm_tests,
-                "whole_thp": series.whole_thp,
-            }
-        )
+    entries = catalogue.entries()
     if arguments.json:
-        output.print_json({"kernels": rows})
+        tools, qemu = tree.find(), emulator.find_tree()
+        data = {
+            "kernels": [entry.as_dict() for entry in entries],
+            "tools": None
+            if tools is None
+            else {"compiler": tools.compiler, "lock": str(tools.lock.path)},
+            "qemu": None if qemu is None else {"version": ".".join(map(str, qemu.version))},
+        }
+        output.print_json(data)
         return 0
-    lines = [("SERIES", "SOURCE", "FROM", "VERSION", "BUILT", "HMM-TESTS", "WHOLE THP")]
-    for row in rows:
+    lines = [("NAME", "KIND", "VERSION", "HERE", "SIZE", "HMM-TESTS", "WHOLE THP", "CDM")]
+    for entry in entries:
         lines.append(
             (
-                str(row["series"]),
-                str(row["package"]),
-                str(row["suite"] or "installed"),
-                str(row["version"] or "-"),
-                str(row["release"] or "no"),
-                str(row["hmm_tests"]),
-                "yes" if row["whole_thp"] else "no",
+                f"{entry.name}{' *' * entry.default}",
+                entry.kind,
+                entry.version or f"{entry.series}, newest",
+                entry.state if entry.state != "none" else "no",
+                sizes.rounded(entry.bytes) if entry.bytes else "-",
+                str(entry.hmm_tests),
+                "yes" if entry.whole_thp else "no",
+                "yes" if "cdm" in entry.models else "no",
             )
         )
     output.print_table(lines)

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from devmodel.build.config import KernelConfig
-from devmodel.build.series import SERIES, known
+from pydantic import ValidationError
+
+from devmodel.build.config import NAMED, KernelConfig
 from devmodel.errors import ConfigError
 from devmodel.machine import config as configs
 from devmodel.machine.config import MachineConfig
@@ -42,9 +43,9 @@ def add_kernel(parser: argparse.ArgumentParser) -> None:
     """--kernel."""
     parser.add_argument(
         "--kernel",
-        metavar="SERIES|PATH",
-        help=f"boot a kernel of this series ({known()}), or this kernel tree: as it is if it is "
-        "built, else built in the cache",
+        metavar="NAME|PATH",
+        help=f"boot this kernel ({', '.join(NAMED)}; see devmodel kernels), or this kernel tree: "
+        "as it is if it is built, else built in the cache",
     )
 
 
@@ -53,6 +54,11 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
     add_kernel(parser)
     parser.add_argument(
         "--append", metavar="WORDS", action="append", default=[], help="more kernel parameters"
+    )
+    parser.add_argument(
+        "--qemu",
+        metavar="WHICH",
+        help="auto (this machine's if it will do), host, tree (unpacked into the cache), or a path",
     )
     parser.add_argument(
         "--qemu-opts", metavar="WORDS", action="append", default=[], help="more QEMU options"
@@ -87,8 +93,17 @@ def kernel(arguments: argparse.Namespace, config: KernelConfig) -> KernelConfig:
     wanted: str | None = arguments.kernel
     if wanted is None:
         return config
-    if wanted in SERIES:
-        return config.model_copy(update={"series": wanted, "tree": None})
+    if wanted in NAMED:
+        named = NAMED[wanted]
+        try:
+            return KernelConfig(
+                series=named.series,
+                debug=config.debug or named.debug,
+                cdm=config.cdm or named.cdm,
+            )
+        except ValidationError as error:
+            cause = error.errors()[0]["ctx"]["error"]
+            raise ConfigError(f"--kernel {wanted}: {cause}") from None
     return KernelConfig(tree=Path(wanted).expanduser().absolute())
 
 
@@ -124,6 +139,8 @@ def load(arguments: argparse.Namespace) -> MachineConfig:
     """The configuration with what the command line adds to it. ConfigError if it is bad."""
     config = MachineConfig.load(arguments.config)
     config = config.model_copy(update={"kernel": kernel(arguments, config.kernel)})
+    if getattr(arguments, "qemu", None) is not None:
+        config = config.model_copy(update={"qemu": arguments.qemu})
     programs = tuple(path.expanduser().absolute() for path in getattr(arguments, "programs", []))
     if programs:
         if not config.devices:

@@ -66,7 +66,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def dry_run(config: MachineConfig, extra: Options) -> str:
     """One line to paste, for what can be run without supervisor and agents."""
-    accelerator = accel.choose(config.accel)
-    built = guest.build(config.kernel, output.reporter())
-    boot = qemu.Boot(built.kernel.image, built.image, extra.append, extra.gdb, extra.qemu)
+    built = guest.build(config.kernel, output.reporter(), qemu=config.qemu)
+    accelerator = accel.choose(config.accel, built.emulator)
+    boot = qemu.Boot(
+        built.emulator, built.kernel.image, built.image, extra.append, extra.gdb, extra.qemu
+    )
     return shlex.join(qemu.standalone(config, accelerator, boot))

@@ -114,9 +114,13 @@ def compare(
     """Run the workloads under each of `models`, `jobs` models at a time; by model."""
     text = None
     if any(workload.text for workload in chosen):
-        text = corpus.obtain(Reporter(console))
+        text = corpus.of_models(models, Reporter(console))
     work = _Work(chosen, text)
-    return fleet.run(models, work, console, stages=len(chosen) + 1, width=jobs)
+
+    def came(_: str, run: ModelRun) -> None:
+        console.print(comparison.table([Row(result, run.device_lost) for result in run.results]))
+
+    return fleet.run(models, work, console, stages=len(chosen) + 1, width=jobs, came=came)
 
 
 def run(

@@ -1,40 +1,50 @@
-"""Real text for workloads: the documentation of the guest kernel's own source."""
+"""Real text for workloads: the headers of the guest kernel, which are mostly words about it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from devmodel.build import cache, source
-from devmodel.build.series import DEFAULT, SERIES
+from devmodel.build import cache
+from devmodel.build import kernel as kernels
+from devmodel.build.kernel import Kernel
 from devmodel.errors import BuildFailed
+from devmodel.machine.config import MachineConfig
 from devmodel.progress import Reporter
 
 SIZE = 4 << 20
+FOLDER = "include/linux"
 
 
-def corpus(tree: Path, out: Path, size: int) -> None:
-    """Write the first `size` bytes of all ``Documentation/**/*.rst`` of `tree` to `out`.
+def corpus(folder: Path, out: Path, size: int) -> None:
+    """Write the first `size` bytes of all ``**/*.h`` below `folder` to `out`.
 
     The files follow each other in the order of their names, so that the same source gives the
     same text. BuildFailed if there is less.
     """
     missing = size
     with out.open("wb") as target:
-        for path in sorted((tree / "Documentation").rglob("*.rst")):
+        for path in sorted(folder.rglob("*.h")):
             if not missing:
                 break
             missing -= target.write(path.read_bytes()[:missing])
     if missing:
         raise BuildFailed(
-            f"{tree}/Documentation has only {size - missing} bytes of text, {size} are wanted",
-            hint="is the kernel source complete?",
+            f"{folder} has only {size - missing} bytes of text, {size} are wanted",
+            hint="is the kernel complete?",
         )
 
 
-def obtain(reporter: Reporter, size: int = SIZE) -> Path:
-    """The text, made once and kept in the cache."""
-    tarball = source.tarball(SERIES[DEFAULT], reporter)
-    name = cache.key(version=tarball.version, size=size)
+def obtain(kernel: Kernel, reporter: Reporter, size: int = SIZE) -> Path:
+    """The text of a kernel, made once and kept in the cache."""
+    name = cache.key(kernel=kernel.identity, folder=FOLDER, size=size)
 
     def build(target: Path) -> None:
-        corpus(source.unpack(tarball, reporter), target / "corpus.txt", size)
+        corpus(kernel.headers / FOLDER, target / "corpus.txt", size)
 
-    return cache.obtain("corpus", name, build) / "corpus.txt"
+    return cache.obtain("corpus", name, build, on_wait=reporter.note) / "corpus.txt"
+
+
+def of_models(models: Sequence[str], reporter: Reporter) -> Path:
+    """One text for all of `models`: that of the first one whose kernel is here, or is fetched."""
+    configs = [MachineConfig.load(model).kernel for model in models]
+    quick = [config for config in configs if config.source is None]
+    return obtain(kernels.obtain((quick or configs)[0], reporter), reporter)

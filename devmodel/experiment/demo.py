@@ -48,7 +48,7 @@ def word_index(vm: Machine, text: Path, tell: Callable[[str], None]) -> Result:
 
 def compare(models: Sequence[str], console: Console) -> list[Result]:
     """Run the word index under each of `models`, as many side by side as this machine likes."""
-    text = corpus.obtain(Reporter(console))
+    text = corpus.of_models(models, Reporter(console))
 
     def work(vm: Machine, tell: Callable[[str], None]) -> Result:
         result = word_index(vm, text, tell)

@@ -12,8 +12,10 @@ from typing import Generic, TypeVar
 
 from rich.console import Console
 
-from devmodel.build import guest
-from devmodel.errors import DevmodelError
+from devmodel.build import guest, kernel, own
+from devmodel.build.background import Background
+from devmodel.build.config import KernelConfig
+from devmodel.errors import BuildFailed, DevmodelError
 from devmodel.experiment.stages import Stages
 from devmodel.machine.config import MachineConfig
 from devmodel.machine.machine import Machine
@@ -36,17 +38,22 @@ class _Job(Generic[T]):
         work: Callable[[Machine, Tell], T],
         stages: Stages,
         cancelled: threading.Event,
+        kernel: Background | None,
     ) -> None:
-        """`cancelled` is all jobs': whichever fails sets it, and the others begin nothing new."""
+        """`cancelled` is all jobs': whichever fails sets it, and the others begin nothing new.
+
+        `kernel` is what has to be built before this one can boot.
+        """
         self.model = model
         self._machine = Machine(config)
         self._work = work
         self._stages = stages
         self._cancelled = cancelled
+        self._kernel = kernel
 
     def run(self) -> T | None:
-        """What came of the work; None if it was cancelled."""
-        if self._cancelled.is_set():
+        """What came of the work; None if it was cancelled, or its kernel could not be built."""
+        if self._cancelled.is_set() or not self._built():
             return None
         self._stages.reach(self.model, "booting")
         try:
@@ -63,12 +70,26 @@ class _Job(Generic[T]):
         self._stages.reach(self.model, "done", done=True)
         return result
 
+    def _built(self) -> bool:
+        if self._kernel is not None:
+            self._stages.reach(self.model, "waiting for its kernel")
+            try:
+                self._kernel.wait()
+            except BuildFailed as error:
+                # The others need not suffer for it.
+                if not self._cancelled.is_set():
+                    self._stages.reach(self.model, f"no kernel: {error.message}", done=True)
+                return False
+        return not self._cancelled.is_set()
+
     def _tell(self, stage: str) -> None:
         if not self._cancelled.is_set():
             self._stages.reach(self.model, stage)
 
     def end_soon(self) -> None:
         """Once it is cancelled. The VM is closed by the thread that opened it."""
+        if self._kernel is not None:
+            self._kernel.stop()
         # Without QEMU its thread waits for nothing any more. There is none before the guest is
         # up; then the thread looks for itself.
         with contextlib.suppress(RuntimeError, ProcessLookupError):
@@ -82,32 +103,56 @@ def run(
     *,
     stages: int,
     width: int,
+    came: Callable[[str, T], None] = lambda *_: None,
 ) -> dict[str, T]:
     """Do `work` in a VM of each of `models`, `width` at a time; what came of it, by model.
 
-    `work` gets the VM and a function to tell of each of its `stages`. The first DevmodelError ends
-    all of them.
+    `work` gets the VM and a function to tell of each of its `stages`; `came` is called with a
+    model and its result as soon as there is one, from any thread. The first DevmodelError ends all
+    of them. Kernels that take minutes to build are built meanwhile, and their models come last; a
+    model whose kernel cannot be built has no result.
     """
     reporter = Reporter(console)
     configs = {model: MachineConfig.load(model) for model in models}
+    slow = [model for model, config in configs.items() if kernel.takes_minutes(config.kernel)]
     # Here and not in the threads: one bar at a time.
-    for kernel in {config.kernel for config in configs.values()}:
-        guest.build(kernel, reporter)
-    with Stages(console, list(configs), stages + OWN_STAGES) as shown:
+    for wanted, qemu in {(c.kernel, c.qemu) for model, c in configs.items() if model not in slow}:
+        guest.build(wanted, reporter, qemu=qemu)
+    with contextlib.ExitStack() as stack:
+        kernels: dict[KernelConfig, Background] = {}
+        for model in slow:
+            wanted = configs[model].kernel
+            if wanted not in kernels:
+                minutes = own.minutes(wanted)
+                reporter.note(f"{model}: its kernel is built meanwhile, in about {minutes} minutes")
+                kernels[wanted] = Background(wanted, reporter.note)
+                stack.callback(kernels[wanted].stop)
+        shown = stack.enter_context(Stages(console, list(configs), stages + OWN_STAGES))
         cancelled = threading.Event()
-        jobs = [_Job(config, model, work, shown, cancelled) for model, config in configs.items()]
+        jobs = [
+            _Job(config, model, work, shown, cancelled, kernels.get(config.kernel))
+            for model, config in configs.items()
+        ]
+        found: dict[str, T] = {}
         with ThreadPoolExecutor(width) as pool:
-            # The longest first, so that it is not what is waited for at the end.
+
+            def one(job: _Job[T]) -> None:
+                if (result := job.run()) is not None:
+                    found[job.model] = result
+                    came(job.model, result)
+
+            # The longest first, so that it is not what is waited for at the end; what has to
+            # wait last.
             order = sorted(jobs, key=lambda job: job.model != "private") if width > 1 else jobs
-            futures = {job.model: pool.submit(job.run) for job in order}
+            order = sorted(order, key=lambda job: job.model in slow)
+            futures = [pool.submit(one, job) for job in order]
             try:
                 # Not one after the other: the first failure, wherever it is, ends all.
-                for future in wait(futures.values(), return_when=FIRST_EXCEPTION).done:
+                for future in wait(futures, return_when=FIRST_EXCEPTION).done:
                     future.result()
-                found = {model: future.result() for model, future in futures.items()}
             except BaseException:
                 cancelled.set()
                 for job in jobs:
                     job.end_soon()
                 raise
-    return {model: result for model in models if (result := found[model]) is not None}
+    return {model: found[model] for model in models if model in found}

@@ -89,11 +89,14 @@ def run(config: MachineConfig, out: Path, *, console: Console) -> int:
     0 if nothing that test_hmm passes fails on our device.
     """
     reporter = Reporter()
-    program = selftests.hmm_tests(guest.build(config.kernel, reporter).kernel, reporter)
+    tests = selftests.obtain(guest.build(config.kernel, reporter).kernel, reporter)
     out.mkdir(parents=True, exist_ok=True)
     judgements = []
     with Machine(config, reporter=reporter) as vm:
-        vm.put(program, PROGRAM)
+        vm.put(tests.program, PROGRAM)
+        if tests.module is not None:
+            vm.put(tests.module, "/tmp/test_hmm.ko")
+            vm.run(f"mv /tmp/test_hmm.ko {MODULES}/").check()
         vm.run(f"chmod +x {PROGRAM}; echo 64 >/proc/sys/vm/nr_hugepages").check()
         for device, load in LOAD.items():
             if device == "test_hmm":

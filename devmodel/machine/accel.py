@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from devmodel.build.emulator import Emulator
 from devmodel.errors import HostNotReady
 from devmodel.machine.config import Accel
 
@@ -34,11 +35,11 @@ class Accelerator:
         return "host" if self.name == "kvm" else "max,la57=off"
 
 
-def choose(wanted: Accel) -> Accelerator:
+def choose(wanted: Accel, emulator: Emulator) -> Accelerator:
     """The accelerator for `wanted`. HostNotReady if KVM was asked for by name and does not work."""
     if wanted is Accel.TCG:
         return Accelerator("tcg", "asked for")
-    obstacle = kvm_obstacle()
+    obstacle = kvm_obstacle(emulator)
     if obstacle is None:
         return Accelerator("kvm", "works here")
     if wanted is Accel.KVM:
@@ -47,7 +48,7 @@ def choose(wanted: Accel) -> Accelerator:
 
 
 @cache
-def kvm_obstacle() -> str | None:
+def kvm_obstacle(emulator: Emulator) -> str | None:
     """Why KVM cannot be used here, or None if it can."""
     device = Path("/dev/kvm")
     if not device.exists():
@@ -57,7 +58,7 @@ def kvm_obstacle() -> str | None:
         return "the processor shows neither svm nor vmx"
     if not os.access(device, os.R_OK | os.W_OK):
         return "/dev/kvm may not be opened; join the group kvm"
-    return _probe()
+    return _probe(emulator)
 
 
 def cpu_flags(cpuinfo: str) -> set[str]:
@@ -68,7 +69,7 @@ def cpu_flags(cpuinfo: str) -> set[str]:
     return set()
 
 
-def _probe() -> str | None:
+def _probe(emulator: Emulator) -> str | None:
     """Run a guest of five bytes, for a few seconds at most."""
     # At the reset vector, mapped there as a 64 KiB "BIOS".
     rom = bytearray(b"\xf4" * 65536)
@@ -76,7 +77,7 @@ def _probe() -> str | None:
     fd = os.memfd_create("devmodel-probe", 0)
     try:
         os.write(fd, rom)
-        line = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none"]
+        line = [*emulator.argv, "-nodefaults", "-no-user-config", "-display", "none"]
         name, cpu = PROBE_ACCEL
         line += ["-machine", f"pc,accel={name}", "-cpu", cpu, "-m", "2M"]
         line += ["-bios", f"/proc/self/fd/{fd}", "-device", "isa-debug-exit,iobase=0xf4"]

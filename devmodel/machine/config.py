@@ -9,10 +9,11 @@ name                      file     the VM's name, for `devmodel ps` and the logs
 memory                    1G       guest RAM, 128M or more
 cpus                      2        virtual CPUs, 1 to 16
 accel                     auto     auto, kvm or tcg
+qemu                      auto     auto, host, tree (unpacked into the cache), or a program's path
 append                    ""       more kernel command line
 boot_timeout              120      seconds until the guest must be ready
 trace                     false    keep every device's trace, for `devmodel check`
-kernel.series             "6.1"    "6.1" or "7.2", see `devmodel kernels`
+kernel.series             best     "7.2", "7.2-own" and others, see `devmodel kernels`
 kernel.tree               none     your own kernel tree, built or not, instead of a series
 kernel.debug              false    KASAN, lockdep and friends
 kernel.cdm                false    with the patch that model cdm needs (guest/kernel/patches)
@@ -22,7 +23,7 @@ devices[].node            1        numa, cdm: the NUMA node that the memory beco
 devices[].page_shift      12       log2 of the device's page size
 devices[].programs        []       Python files with device programs
 devices[].faults          none     mistakes to make, for `devmodel check` to find (docs/device.md)
-shares[].host, .guest     none     a folder of the host's, and where the guest sees it (9p)
+shares[].host, .guest     none     a folder of the host's, and where the guest sees it
 shares[].readonly         true
 ========================  =======  ============================================================
 
@@ -43,6 +44,7 @@ from pydantic import (
     Field,
     StrictBool,
     StrictInt,
+    StrictStr,
     ValidationError,
     field_validator,
     model_validator,
@@ -200,6 +202,7 @@ class MachineConfig(Strict):
     memory: Size = 1 << 30
     cpus: StrictInt = 2
     accel: Accel = Accel.AUTO
+    qemu: StrictStr = "auto"
     append: str = ""
     boot_timeout: StrictInt = 120
     trace: StrictBool = False

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,15 +9,19 @@ from enum import StrEnum
 from pathlib import Path
 
 from devmodel import paths, sizes
-from devmodel.build import disk
+from devmodel.build import disk, emulator, fetch, kernel, mirror, own, sandbox, tree
+from devmodel.build.config import KernelConfig
 from devmodel.errors import HostNotReady
-from devmodel.machine import accel, qemu
+from devmodel.machine import accel
 from devmodel.machine.config import MachineConfig
 
-PACKAGES = paths.GUEST / "packages.txt"
 PYTHON = (3, 11)
-BUILD_DISK = 6 << 30
+FIRST_DISK = 2 << 30
 RUN_DISK = 1 << 30
+# What the first run fetches, and how long that takes with a mirror near by, unpacking included.
+TOOLS_DOWNLOAD, TOOLS_SECONDS = 97_000_000, 10
+QEMU_DOWNLOAD, QEMU_SECONDS = 38_000_000, 5
+KERNEL_DOWNLOAD, KERNEL_SECONDS = 66_000_000, 5
 LEAST_MEMORY = 2 << 30
 # What agent, QEMU and the host's own work take beside the guest's RAM and HBM.
 OVERHEAD = 256 << 20
@@ -40,23 +43,6 @@ class Check:
     verdict: Verdict
     found: str
     remedy: str = ""
-
-
-def packages() -> list[str]:
-    """The distribution packages that devmodel needs: guest/packages.txt without its comments."""
-    lines = (line.partition("#")[0].strip() for line in PACKAGES.read_text().splitlines())
-    return [line for line in lines if line]
-
-
-def missing_packages() -> list[str] | None:
-    """Those that are not installed; None on a host without dpkg, where they cannot be told."""
-    if shutil.which("dpkg-query") is None:
-        return None
-    wanted = packages()
-    query = ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Abbrev}\n", *wanted]
-    done = subprocess.run(query, capture_output=True, text=True, check=False)
-    installed = {line.split()[0] for line in done.stdout.splitlines() if line.endswith("ii ")}
-    return [name for name in wanted if name not in installed]
 
 
 def available_memory(meminfo: str) -> int:
@@ -84,13 +70,28 @@ def check_all() -> list[Check]:
     checks: tuple[Callable[[], Check], ...] = (
         _python,
         _libraries,
-        _packages,
+        _mirror,
+        _sandbox,
+        _tools,
         _qemu,
+        _kernel,
         _disk,
         _memory,
         _kvm,
     )
     return [check() for check in checks]
+
+
+def to_fetch() -> int:
+    """Bytes that the first run has to download, about."""
+    missing = 0
+    if tree.find() is None:
+        missing += TOOLS_DOWNLOAD
+    if kernel.find(KernelConfig()) is None:
+        missing += KERNEL_DOWNLOAD
+    if _host_qemu() is None and emulator.find_tree() is None:
+        missing += QEMU_DOWNLOAD
+    return missing
 
 
 def _python() -> Check:
@@ -118,39 +119,70 @@ def _libraries() -> Check:
     return Check("libraries", Verdict.OK, "all there")
 
 
-def _packages() -> Check:
-    missing = missing_packages()
-    if missing is None:
-        needed = ["gcc", "make", "flex", "bison", "bc", "perl", "xz", "lz4", "depmod", "dropbear"]
-        absent = [program for program in needed if shutil.which(program) is None]
-        if absent:
-            remedy = f"install {' '.join(absent)}; on Debian {PACKAGES.name} names the packages"
-            return Check("packages", Verdict.FAIL, f"no {', '.join(absent)}", remedy)
-        return Check("packages", Verdict.NOTE, "no dpkg here; the programs looked for are there")
-    if missing:
-        shown = " ".join(missing)
-        remedy = f"apt-get install --no-install-recommends {shown}"
-        return Check("packages", Verdict.FAIL, f"missing: {shown}", remedy)
-    return Check("packages", Verdict.OK, f"all {len(packages())} installed")
+def _mirror() -> Check:
+    """Where packages come from, asked only if some are missing."""
+    wanted = to_fetch()
+    try:
+        uri = mirror.uri()
+        if wanted:
+            fetch.text(f"{uri}/dists/{tree.SUITES[0]}/InRelease")
+    except HostNotReady as error:
+        verdict = Verdict.FAIL if wanted else Verdict.NOTE
+        return Check("mirror", verdict, error.message, error.hint)
+    if not wanted:
+        return Check("mirror", Verdict.OK, f"{uri}, not needed: everything is here")
+    return Check("mirror", Verdict.OK, f"{uri}, {wanted / 1e6:.0f} MB to fetch")
+
+
+def _sandbox() -> Check:
+    if shutil.which("tar") is None:
+        return Check("isolation", Verdict.FAIL, "no tar", "install tar")
+    try:
+        return Check("isolation", Verdict.OK, f"by {sandbox.choose(Path('/'))}")
+    except HostNotReady as error:
+        return Check("isolation", Verdict.FAIL, error.message, error.hint)
+
+
+def _tools() -> Check:
+    found = tree.find()
+    if found is None:
+        about = f"not here yet: {TOOLS_DOWNLOAD / 1e6:.0f} MB to fetch, some {TOOLS_SECONDS} s"
+        return Check("tools", Verdict.NOTE, about)
+    return Check("tools", Verdict.OK, f"{found.compiler} in {found.path}")
+
+
+def _host_qemu() -> emulator.Emulator | None:
+    try:
+        return emulator.host()
+    except HostNotReady:
+        return None
 
 
 def _qemu() -> Check:
-    try:
-        version = qemu.version()
-    except HostNotReady as error:
-        return Check("qemu", Verdict.FAIL, error.message, error.hint)
-    return Check("qemu", Verdict.OK, ".".join(map(str, version)))
+    found = _host_qemu() or emulator.find_tree()
+    if found is not None:
+        where = "this machine's" if found.origin == "host" else "from the cache"
+        return Check("qemu", Verdict.OK, f"{'.'.join(map(str, found.version))}, {where}")
+    about = f"none here: {QEMU_DOWNLOAD / 1e6:.0f} MB to fetch, some {QEMU_SECONDS} s"
+    return Check("qemu", Verdict.NOTE, about)
+
+
+def _kernel() -> Check:
+    found = kernel.find(KernelConfig())
+    if found is not None:
+        return Check("kernel", Verdict.OK, f"{found.release} in {found.image.parent}")
+    about = f"none here: Debian's is fetched, {KERNEL_DOWNLOAD / 1e6:.0f} MB, "
+    return Check("kernel", Verdict.NOTE, f"{about}some {KERNEL_SECONDS} s; see devmodel kernels")
 
 
 def _disk() -> Check:
     cache = paths.cache()
-    built = any((cache / "kernels").glob("*/bzImage"))
-    needed = RUN_DISK if built else BUILD_DISK
+    needed = FIRST_DISK if to_fetch() else RUN_DISK
     free = disk.free(cache)
     found = f"{sizes.rounded(free)} free in {cache}, {sizes.rounded(needed)} needed"
     if free < needed:
         return Check("disk", Verdict.FAIL, found, disk.REMEDY)
-    return Check("disk", Verdict.OK, found)
+    return Check("disk", Verdict.OK, f"{found}; a kernel from source takes {own.DISK >> 30} GiB")
 
 
 def _memory() -> Check:
@@ -163,7 +195,10 @@ def _memory() -> Check:
 
 
 def _kvm() -> Check:
-    obstacle = accel.kvm_obstacle()
+    program = _host_qemu() or emulator.find_tree()
+    if program is None:
+        return Check("kvm", Verdict.NOTE, "not known before there is a QEMU")
+    obstacle = accel.kvm_obstacle(program)
     if obstacle is None:
         return Check("kvm", Verdict.OK, "works")
     return Check("kvm", Verdict.NOTE, f"{obstacle}; TCG is used, which is slower")

@@ -10,14 +10,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from devmodel.agent.process import DeviceShape, Endpoint, trace_file
+from devmodel.build import kconfig
 from devmodel.build.guest import Built
 from devmodel.errors import BootTimeout, ConfigError, DevmodelError, LaunchFailed
 from devmodel.machine import console as consoles
-from devmodel.machine import ending, personal, qemu
+from devmodel.machine import ending, personal, qemu, virtiofs
 from devmodel.machine.accel import Accelerator
 from devmodel.machine.config import DeviceConfig, MachineConfig
 from devmodel.machine.console import Console
 from devmodel.machine.keys import KeyPair
+from devmodel.machine.personal import Mount
 from devmodel.machine.rundir import RunDir, VmInfo
 from devmodel.machine.shell import GuestShell, ShellGone
 from devmodel.machine.supervisor import Plan, Supervisor
@@ -83,9 +85,11 @@ def launch(
         detached=options.detached,
     )
     folder.write(info)
+    served = _serve(config, built, stack)
     initrd = _initrd(folder.name, config, built, login, host)
     stack.callback(os.close, initrd)
     boot = qemu.Boot(
+        built.emulator,
         built.kernel.image,
         Path(f"/proc/self/fd/{initrd}"),
         options.append,
@@ -101,10 +105,14 @@ def launch(
         folder.name,
         config.memory,
         lambda ram, qmp, console, links: qemu.live(
-            config, accelerator, boot, qemu.Descriptors(ram, qmp, console, links)
+            config,
+            accelerator,
+            boot,
+            qemu.Descriptors(ram, qmp, console, links, tuple(s.qemu.fileno() for s in served)),
         ),
         folder.path,
-        files=(initrd,),
+        files=(initrd, *(share.qemu.fileno() for share in served)),
+        servers=tuple(share.server for share in served),
         trace=_trace(config, options, folder.path),
         run=not options.gdb,
     )
@@ -150,8 +158,9 @@ def ended(code: int) -> str:
 
 def _initrd(name: str, config: MachineConfig, built: Built, login: KeyPair, host: KeyPair) -> int:
     """A memfd with the shared image and this VM's own archive behind it: QEMU takes one file."""
+    kind = "9p" if kconfig.nine_p(built.kernel.options) else "virtiofs"
     shares = [
-        (qemu.share_tag(number), str(share.guest), share.readonly)
+        Mount(qemu.share_tag(number), str(share.guest), share.readonly, kind)
         for number, share in enumerate(config.shares)
     ]
     own = personal.pack(login, host, shares, name)
@@ -160,6 +169,18 @@ def _initrd(name: str, config: MachineConfig, built: Built, login: KeyPair, host
         file.write(built.image.read_bytes())
         file.write(own)
     return fd
+
+
+def _serve(
+    config: MachineConfig, built: Built, stack: contextlib.ExitStack
+) -> list[virtiofs.Served]:
+    """The servers of the shares; none where the kernel has 9p, which QEMU serves by itself."""
+    if kconfig.nine_p(built.kernel.options):
+        return []
+    served = [virtiofs.serve(share.host, share.readonly, built.tools) for share in config.shares]
+    for share in served:
+        stack.callback(share.close)
+    return served
 
 
 def _announce(
@@ -177,7 +198,7 @@ def _announce(
     )
     if options.gdb:
         reporter.note(
-            f"waiting for a debugger: gdb {built.kernel.vmlinux} "
+            f"waiting for a debugger: gdb {built.kernel.vmlinux or ''} "
             f"-ex 'target remote :{qemu.GDB_PORT}' -ex continue"
         )
 

@@ -29,7 +29,7 @@ from devmodel.errors import (
     GuestOops,
 )
 from devmodel.link.memory import Bytes
-from devmodel.machine import accel, host, qemu
+from devmodel.machine import accel, host
 from devmodel.machine.config import DeviceConfig, MachineConfig
 from devmodel.machine.console import Event
 from devmodel.machine.launch import Options, Running, explain, launch
@@ -114,9 +114,8 @@ class Machine:
         if self._running is not None:
             raise RuntimeError("this machine runs already")
         self.config.check_files()
-        qemu.version()
-        accelerator = accel.choose(self.config.accel)
-        built = guest.build(self.config.kernel, self.reporter)
+        built = guest.build(self.config.kernel, self.reporter, qemu=self.config.qemu)
+        accelerator = accel.choose(self.config.accel, built.emulator)
         host.require_memory(self.config)
         with contextlib.ExitStack() as stack:
             self._running = launch(

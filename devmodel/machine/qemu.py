@@ -7,27 +7,23 @@
                                    nothing leads out of the guest
     serial console, QMP            sockets without a name, given as descriptors
     ivshmem-doorbell dm0, dm1 ...  one for each device, fed by devmodel.link.ivshmem
-    virtio-9p                      one for each share
+    virtio-9p or vhost-user-fs     one for each share
 
 Every descriptor is inherited, so nothing of a VM has a name that could be left behind. For a
 person who wants to paste the line (`--dry-run`) there is `standalone`, which needs none.
 """
 
-import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from devmodel import sizes
 from devmodel.abi.registers import VECTORS
-from devmodel.errors import HostNotReady
+from devmodel.build.emulator import Emulator
 from devmodel.link.rammap import LOW_LIMIT
 from devmodel.machine import tsc
 from devmodel.machine.accel import Accelerator
 from devmodel.machine.config import MachineConfig
 
-PROGRAM = "qemu-system-x86_64"
-MINIMUM = (7, 2)
 GDB_PORT = 1234
 
 # oops and panic end QEMU at once (-no-reboot), so a crash is an exit and not a hang. Warnings
@@ -57,18 +53,21 @@ FAR = (40, 400, "10G")
 
 @dataclass(frozen=True)
 class Descriptors:
-    """Inherited descriptors: the RAM file, the sockets, one ivshmem socket for each device."""
+    """Inherited descriptors: the RAM file, the sockets, an ivshmem socket for each device."""
 
     ram: int
     qmp: int
     console: int
     devices: tuple[int, ...]
+    shares: tuple[int, ...] = ()
+    """a virtiofs socket for each share; none where they come by 9p"""
 
 
 @dataclass(frozen=True)
 class Boot:
-    """What is booted."""
+    """What is booted, and by what."""
 
+    emulator: Emulator
     kernel: Path
     initrd: Path
     append: tuple[str, ...] = ()
@@ -81,7 +80,7 @@ def _common(config: MachineConfig, accelerator: Accelerator, boot: Boot) -> list
     nodes = [device.numa_node for device in config.devices if device.numa_node]
     machine += ",hmat=on" if nodes else ",memory-backend=ram"
     # No boot ROM for the network card, no floppy, no DVD, no VGA: less to look at while booting.
-    line = [PROGRAM, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
+    line = [*boot.emulator.argv, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
     line += ["-machine", f"{machine},smbus=off,vmport=off,pit=on,hpet=off"]
     line += ["-cpu", accelerator.cpu, "-smp", str(config.cpus)]
     line += ["-m", f"{config.memory >> 20}M{HOTPLUG.format(2 * config.memory >> 20) * bool(nodes)}"]
@@ -95,10 +94,6 @@ def _common(config: MachineConfig, accelerator: Accelerator, boot: Boot) -> list
     line += ["-netdev", "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:0-10.0.2.15:22"]
     line += ["-device", "virtio-net-pci,netdev=net,romfile="]
     line += ["-device", "virtio-rng-pci"]
-    for number, share in enumerate(config.shares):
-        readonly = ",readonly=on" if share.readonly else ""
-        line += ["-fsdev", f"local,id=fs{number},path={share.host},security_model=none{readonly}"]
-        line += ["-device", f"virtio-9p-pci,fsdev=fs{number},mount_tag={share_tag(number)}"]
     if boot.gdb:
         line += ["-gdb", f"tcp:127.0.0.1:{GDB_PORT}"]
     return line
@@ -126,8 +121,25 @@ def numa(node: int, cpus: int) -> list[str]:
 
 
 def share_tag(number: int) -> str:
-    """The 9p tag of the share with that number."""
+    """The tag by which the guest mounts the share with that number."""
     return f"share{number}"
+
+
+def _nine_p(config: MachineConfig) -> list[str]:
+    line = []
+    for number, share in enumerate(config.shares):
+        readonly = ",readonly=on" if share.readonly else ""
+        line += ["-fsdev", f"local,id=fs{number},path={share.host},security_model=none{readonly}"]
+        line += ["-device", f"virtio-9p-pci,fsdev=fs{number},mount_tag={share_tag(number)}"]
+    return line
+
+
+def _virtiofs(sockets: tuple[int, ...]) -> list[str]:
+    line = []
+    for number, fd in enumerate(sockets):
+        line += ["-chardev", f"socket,id=fs{number},fd={fd}"]
+        line += ["-device", f"vhost-user-fs-pci,chardev=fs{number},tag={share_tag(number)}"]
+    return line
 
 
 def live(
@@ -135,6 +147,7 @@ def live(
 ) -> list[str]:
     """The command line of a VM that devmodel supervises. It starts stopped, for QMP to go on."""
     line = _common(config, accelerator, boot)
+    line += _virtiofs(fds.shares) or _nine_p(config)
     line += ["-S"]
     line += [
         "-object",
@@ -156,7 +169,7 @@ def standalone(config: MachineConfig, accelerator: Accelerator, boot: Boot) -> l
 
     BAR 2 is there, all zeros: the driver finds no device behind it.
     """
-    line = _common(config, accelerator, boot)
+    line = [*_common(config, accelerator, boot), *_nine_p(config)]
     line += ["-object", f"memory-backend-memfd,id=ram,size={config.memory},share=on"]
     line += ["-serial", "mon:stdio", *(["-S"] if boot.gdb else [])]
     for number, device in enumerate(config.devices):
@@ -166,30 +179,6 @@ def standalone(config: MachineConfig, accelerator: Accelerator, boot: Boot) -> l
         ]
         line += ["-device", f"ivshmem-plain,id=dm{number},memdev=bar{number}"]
     return [*line, *boot.extra]
-
-
-def version() -> tuple[int, ...]:
-    """QEMU's version, as (7, 2, 22). HostNotReady if there is no QEMU, or an old one."""
-    if shutil.which(PROGRAM) is None:
-        raise HostNotReady(f"no {PROGRAM}", hint="apt-get install qemu-system-x86")
-    done = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True, check=False)
-    found = parse_version(done.stdout)
-    if found < MINIMUM:
-        shown = ".".join(map(str, found)) or "of an unknown version"
-        raise HostNotReady(
-            f"{PROGRAM} is {shown}", hint=f"install {MINIMUM[0]}.{MINIMUM[1]} or newer"
-        )
-    return found
-
-
-def parse_version(text: str) -> tuple[int, ...]:
-    """The numbers in `QEMU emulator version 7.2.22 (Debian ...)`; empty if there are none."""
-    words = text.split()
-    if "version" not in words[:-1]:
-        return ()
-    number = words[words.index("version") + 1]
-    parts = number.split(".")
-    return tuple(int(part) for part in parts if part.isdigit())
 
 
 def describe_memory(config: MachineConfig) -> str:

@@ -25,6 +25,7 @@ from devmodel.link import memory
 from devmodel.link.rammap import RamMap
 from devmodel.machine.console import Console
 from devmodel.machine.qmp import Monitor
+from devmodel.machine.virtiofs import Server
 
 T = TypeVar("T")
 
@@ -56,6 +57,8 @@ class Plan:
     folder: Path
     files: tuple[int, ...] = ()
     """descriptors of files that the command names as /proc/self/fd/N"""
+    servers: tuple[Server, ...] = ()
+    """of shared folders"""
     trace: Path | None = None
     """folder for the devices' traces"""
     run: bool = True
@@ -77,6 +80,7 @@ class Supervisor:
         self._loop = asyncio.new_event_loop()
         self._tasks: list[asyncio.Task[None]] = []
         self._sockets: list[socket.socket] = []
+        self._servers: list[subprocess.Popen[bytes]] = []
         self._thread = threading.Thread(target=self._run_loop, name=f"devmodel-{plan.name}")
         # A program that forgets to close its VM must still be able to end.
         self._thread.daemon = True
@@ -156,10 +160,13 @@ class Supervisor:
                 )
                 self.agents.append(agent)
                 self._tasks.append(self._loop.create_task(self._watch_agent(number, agent)))
+            for number, server in enumerate(plan.servers):
+                log = plan.folder / f"share{number}.log"
+                self._servers.append(_spawn(list(server.argv), (server.listener.fileno(),), log))
             links = tuple(endpoint.guest.fileno() for endpoint in self._endpoints)
-            fds = (ram, qemu_qmp.fileno(), qemu_console.fileno(), links)
-            argv = plan.command(*fds)
-            self.process = _spawn(argv, (*fds[:3], *links, *plan.files), plan.folder / "qemu.log")
+            own = (ram, qemu_qmp.fileno(), qemu_console.fileno())
+            argv = plan.command(*own, links)
+            self.process = _spawn(argv, (*own, *links, *plan.files), plan.folder / "qemu.log")
             self._tasks.append(self._loop.create_task(self._watch_qemu(self.process)))
             self._tasks.append(self._loop.create_task(self._read_console(console)))
         for endpoint in self._endpoints:
@@ -212,6 +219,10 @@ class Supervisor:
         await self.monitor.disconnect()
         for agent in self.agents:
             agent.stop()
+        for server in self._servers:
+            # It ends by itself when QEMU does; this is for one that does not.
+            server.kill()
+            server.wait()
         # The console ends with QEMU; what is still in the socket is read first.
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=QUIT_SECONDS)
@@ -270,7 +281,7 @@ async def _ended(process: subprocess.Popen[bytes]) -> int:
 
 
 def _spawn(argv: list[str], fds: tuple[int, ...], log: Path) -> subprocess.Popen[bytes]:
-    """Start QEMU behind the lifeline, its complaints going to `log`."""
+    """Start a program behind the lifeline, its complaints going to `log`."""
     wrapper = [sys.executable, "-I", "-S", lifeline.__file__, str(os.getpid())]
     with log.open("wb") as out:
         try:

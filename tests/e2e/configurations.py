@@ -1,38 +1,48 @@
-"""Machines by the names that tests know them by."""
+"""Machines by the names that tests know them by, and the kernels that they need."""
 
 import os
 
 import pytest
 
 from devmodel.build import kernel
+from devmodel.build.config import NAMED, KernelConfig
+from devmodel.build.series import Kind
 from devmodel.machine import MachineConfig
 
 # Under the debug kernel everything is larger and slower.
 DEBUG_MEMORY = 2 << 30
 DEBUG_BOOT_SECONDS = 300
+# Tested wherever it is here: it is the only one that serves the model cdm.
+WITHOUT_ASKING = "cdm"
 
 
 def load(name: str) -> MachineConfig:
-    """The configuration "NAME", or "NAME@KERNEL": on a kernel series, or "cdm" or "debug"."""
+    """The configuration "NAME", or "NAME@KERNEL": on a kernel of `devmodel kernels`."""
     name, _, kernel_name = name.partition("@")
     config = MachineConfig.load(name)
-    if kernel_name == "debug":
-        update = {"memory": DEBUG_MEMORY, "boot_timeout": DEBUG_BOOT_SECONDS}
-        config = config.model_copy(update=update)
     if not kernel_name:
         return config
-    own = {kernel_name: True} if kernel_name in ("cdm", "debug") else {"series": kernel_name}
-    return config.model_copy(update={"kernel": config.kernel.model_copy(update=own)})
+    wanted = NAMED[kernel_name]
+    if wanted.kind is Kind.DEBUG:
+        update = {"memory": DEBUG_MEMORY, "boot_timeout": DEBUG_BOOT_SECONDS}
+        config = config.model_copy(update=update)
+    if config.kernel.cdm and not wanted.debug:
+        wanted = KernelConfig(series=wanted.series, cdm=True)
+    return config.model_copy(update={"kernel": wanted})
 
 
 def skip_unless_wanted(name: str) -> None:
-    """Skip a test on a kernel that would have to be built first, unless it is asked for by name.
-
-    The debug kernel is slow, so tests on it have to be asked for even where it is built.
-    """
-    kernel_name = name.partition("@")[2]
-    wanted = os.environ.get("DEVMODEL_KERNELS", "").split(",")
-    if "all" in wanted or kernel_name in wanted:
+    """Skip a test on another kernel than the default one, unless that was asked for by name."""
+    config = load(name).kernel
+    if config == KernelConfig():
         return
-    if kernel_name == "debug" or kernel.find(load(name).kernel) is None:
-        pytest.skip(f"not asked for: make test KERNELS={kernel_name} (or KERNELS=all)")
+    label = name.partition("@")[2] or next(n for n, named in NAMED.items() if named == config)
+    wanted = os.environ.get("DEVMODEL_KERNELS", "").split(",")
+    if "all" in wanted or label in wanted:
+        return
+    here = kernel.find(config) is not None
+    if here and label == WITHOUT_ASKING:
+        return
+    pytest.skip(
+        f"kernel {label} {'not asked for' if here else 'not here'}: make test KERNELS={label}"
+    )

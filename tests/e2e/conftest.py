@@ -5,9 +5,9 @@ A test that takes `vm` runs once for each of CONFIGS. One that is for some of th
     @pytest.mark.parametrize("config", ["private"], indirect=True)
     def test_something(vm: Machine) -> None: ...
 
-A configuration's name with a kernel behind it, as in "private@7.2", is that configuration on that
-kernel. It is skipped unless the kernel is built already or DEVMODEL_KERNELS asks for it
-(`make test KERNELS=7.2`), as building one takes longer than all the tests.
+A configuration's name with a kernel behind it, as in "private@7.2-own", is that configuration on
+that kernel. It is skipped unless DEVMODEL_KERNELS asks for it (`make test KERNELS=7.2-own`); so is
+model cdm, but where its kernel is here already.
 
 `config` has session scope, so pytest groups the tests by it and one VM runs at a time. A test
 fails if the guest's kernel complained during it, unless it called `vm.expect(...)`. A guest that
@@ -65,8 +65,7 @@ def fleet() -> Iterator[Fleet]:
 def config(request: pytest.FixtureRequest) -> str:
     """The configuration's name."""
     name = str(request.param)
-    if "@" in name:
-        skip_unless_wanted(name)
+    skip_unless_wanted(name)
     return name
 
 

@@ -1,7 +1,7 @@
 """Other kernels than the default one: the guest's own tests, the random operations, each model.
 
-They are the newer series; "cdm", the default series with the patch for coherent device memory,
-which must change nothing for the models that have no use for it; and "debug", the default series
+They are all that `devmodel kernels` names: other stock ones; own ones; those with the patch for
+coherent device memory, which must change nothing for the models that have no use for it; and those
 with KASAN, lockdep and friends, whose complaints fail a test.
 """
 
@@ -9,18 +9,20 @@ import pytest
 import test_nodes
 from guest_tests import CONFIGS, all_tests, programs
 
-from devmodel.build.series import DEFAULT, SERIES
+from devmodel.build.config import NAMED
+from devmodel.build.series import SERIES
 from devmodel.experiment import ktap
 from devmodel.experiment.ktap import Outcome
 from devmodel.machine import Machine
 
 SECONDS = 1200
+DEFAULT = "7.2"
 OPERATIONS = 10_000
-NEWER = [series for series in SERIES if series != DEFAULT]
-OTHERS = [*NEWER, "cdm", "debug"]
+WHOLE_THP = [name for name in SERIES if SERIES[name].whole_thp and name != DEFAULT]
+OTHERS = [name for name in NAMED if name != DEFAULT]
 MODELS = ("mirror", "private", "coherent")
-NODES = [f"{model}@{series}" for series in NEWER for model in ("numa", "cdm")]
-NODES += ["numa@cdm", "numa@debug"]
+NODES = [f"numa@{kernel}" for kernel in OTHERS]
+NODES += [f"cdm@{kernel}" for kernel in OTHERS if NAMED[kernel].cdm and kernel != "cdm"]
 # All tests of a program at once, where most are of use; else one by one.
 CASES = (
     [
@@ -59,7 +61,7 @@ def test_guest(vm: Machine, program: str, name: str) -> None:
 
 
 @pytest.mark.timeout(SECONDS)
-@pytest.mark.parametrize("config", [f"private@{series}" for series in NEWER], indirect=True)
+@pytest.mark.parametrize("config", [f"private@{series}" for series in WHOLE_THP], indirect=True)
 def test_no_huge_page_to_come_back_to(vm: Machine) -> None:
     """The test interface can have an allocation fail, so the driver is loaded with it."""
     vm.run("modprobe -r devmodel && modprobe devmodel dmirror=1").check()
@@ -85,9 +87,9 @@ def test_random_operations_agree_with_a_plain_model(vm: Machine) -> None:
     "config", [f"{config}@{kernel}" for kernel in OTHERS for config in MODELS], indirect=True
 )
 def test_it_is_the_kernel_that_was_asked_for(vm: Machine, config: str) -> None:
-    kernel = config.partition("@")[2]
+    kernel = NAMED[config.partition("@")[2]]
     release = vm.run(["uname", "-r"]).stdout.strip()
-    if kernel == "debug":
-        assert "KernelAddressSanitizer initialized" in vm.dmesg()
-    else:
-        assert release.endswith("-cdm") if kernel == "cdm" else release.startswith(f"{kernel}.")
+    assert ("KernelAddressSanitizer initialized" in vm.dmesg()) == kernel.debug
+    assert release.endswith("-cdm") == kernel.cdm
+    series = kernel.source or SERIES[kernel.series or DEFAULT]
+    assert release.startswith(f"{series.version}.")

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import pytest
+from configurations import skip_unless_wanted
 
 pytestmark = [pytest.mark.usefixtures("no_vm"), pytest.mark.timeout(400)]
 
@@ -67,6 +68,7 @@ def test_a_plain_node_takes_what_nobody_asked_it_for() -> None:
 
 
 def test_a_node_of_coherent_device_memory_takes_what_names_it_and_nothing_else() -> None:
+    skip_unless_wanted("cdm")
     found = probes("cdm")
     assert found.keys() >= SPILLS | NEVER
     for name, row in found.items():

@@ -12,7 +12,7 @@ from devmodel.progress import Reporter
 
 @pytest.fixture(scope="session")
 def text() -> Path:
-    return corpus.obtain(Reporter())
+    return corpus.of_models(["private"], Reporter())
 
 
 @pytest.mark.timeout(300)

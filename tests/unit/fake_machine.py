@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from devmodel.build.config import KernelConfig
 from devmodel.errors import LaunchFailed
 from devmodel.experiment import fleet
 from devmodel.machine.shell import Result as Done
@@ -51,10 +52,10 @@ def install(monkeypatch: pytest.MonkeyPatch, kind: type[FakeMachine]) -> None:
 
     def load(name: str) -> Any:
         device = SimpleNamespace(model=SimpleNamespace(value=name))
-        return SimpleNamespace(devices=(device,), kernel="kernel")
+        return SimpleNamespace(devices=(device,), kernel=KernelConfig(), qemu="auto")
 
     monkeypatch.setattr(fleet, "Machine", kind)
     monkeypatch.setattr(fleet.MachineConfig, "load", load)
-    monkeypatch.setattr(fleet.guest, "build", lambda *_: None)
+    monkeypatch.setattr(fleet.guest, "build", lambda *_, **__: None)
     FakeMachine.closed = []
     FakeMachine.outputs = {}

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from devmodel.build import guest, source
-from devmodel.build.config import KernelConfig
+from devmodel.build import guest
+from devmodel.build.config import NAMED, KernelConfig
+from devmodel.build.emulator import Emulator
 from devmodel.build.guest import Built
 from devmodel.build.kernel import Kernel
+from devmodel.build.tools import HostTools
+from devmodel.build.tree import Tree
 from devmodel.cli import main as cli
 from devmodel.errors import BuildFailed, ExitCode
 from devmodel.machine import host
@@ -41,12 +44,25 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEVMODEL_STATE", str(tmp_path / "state"))
 
 
+KERNEL = Kernel(
+    image=Path("/k/bzImage"),
+    vmlinux=None,
+    build=Path("/k/build"),
+    config=Path("/k/config"),
+    release="7.2.0",
+    identity="id",
+    modules=(),
+    tools=HostTools(),
+    headers=Path("/k/build"),
+)
+QEMU = Emulator(("qemu-system-x86_64",), (7, 2), "host")
+BUILT = Built(KERNEL, None, [], Path("/k/initrd"), QEMU, Tree(Path("/t"), None))  # type: ignore[arg-type]
+
+
 @pytest.fixture
 def built(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything is built, nothing is looked at."""
-    kernel = Kernel(Path("/k/bzImage"), Path("/k/vmlinux"), Path("/k/build"), "6.1.0", "id")
-    done = Built(kernel, None, [], Path("/k/initrd"))
-    monkeypatch.setattr(guest, "build", lambda *_: done)
+    monkeypatch.setattr(guest, "build", lambda *_, **__: BUILT)
 
 
 def usage_error(arguments: list[str]) -> int:
@@ -112,7 +128,7 @@ def test_wrong_usage_is_2(
         (
             ["run", "mirror", "--kernel", "/none"],
             "devmodel: kernel.tree: no folder /none; name a kernel source tree, or one of the "
-            "series 6.1, 7.2",
+            "series 7.2, 7.3, 7.2-own, 6.1-own",
         ),
         (
             ["run", "mirror", "--qemu-opts", "'x"],
@@ -180,38 +196,47 @@ def test_kernel_is_a_series_or_a_tree(
     config: str, wanted: list[str], expected: KernelConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[KernelConfig] = []
-    kernel = Kernel(Path("/k/bzImage"), Path("/k/vmlinux"), Path("/k/build"), "7.2.0", "id")
 
-    def build_it(config: KernelConfig, _: object) -> Built:
+    def build_it(config: KernelConfig, *_: object, **__: object) -> Built:
         asked.append(config)
-        return Built(kernel, None, [], Path("/k/initrd"))
+        return BUILT
 
     monkeypatch.setattr(guest, "build", build_it)
     assert cli.main(["run", config, "--dry-run", *wanted]) == 0
     assert asked == [expected]
 
 
-def test_the_kernels_that_are_known(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    monkeypatch.setattr(source, "INSTALLED", tmp_path)
-    (tmp_path / "linux-source-6.1.tar.xz").write_text("x")
+def test_the_kernels_that_are_known(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["kernels", "--json"]) == 0
-    old, new = json.loads(capsys.readouterr().out)["kernels"]
-    assert (old["series"], old["suite"], old["image"]) == ("6.1", None, None)
-    assert old["version"]
-    assert (new["series"], new["suite"], new["version"]) == ("7.2", "trixie-backports", None)
-    assert (old["whole_thp"], new["whole_thp"]) == (False, True)
+    found = {kernel["name"]: kernel for kernel in json.loads(capsys.readouterr().out)["kernels"]}
+    assert list(found) == list(NAMED)
+    assert [name for name, kernel in found.items() if kernel["default"]] == ["7.2"]
+    kinds = {name: kernel["kind"] for name, kernel in found.items()}
+    assert kinds["7.2"] == "stock"
+    assert kinds["6.1-own"] == "own"
+    assert (kinds["cdm"], kinds["6.1-debug"]) == ("patched", "debug")
+    for kernel in found.values():
+        assert (kernel["state"], kernel["bytes"], kernel["version"]) == ("none", 0, None)
+        assert ("cdm" in kernel["models"]) == (kernel["kind"] == "patched")
+    assert (found["6.1-own"]["hmm_tests"], found["7.2"]["hmm_tests"]) == (58, 76)
     assert cli.main(["kernels"]) == 0
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert [len(line) for line in lines] == [8, 7, 7]
-    assert lines[2] == ["7.2", "linux-source-7.2", "trixie-backports", "-", "no", "76", "yes"]
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + len(found)
+    assert lines[1].split() == ["7.2", "*", "stock", "7.2,", "newest", "no", "-", "76", "yes", "no"]
+
+
+def test_a_kernel_that_cannot_be_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", "cdm", "--kernel", "7.3", "--dry-run"]) == ExitCode.CONFIG
+    assert capsys.readouterr().err == (
+        "devmodel: --kernel 7.3: cdm is built from source, and there is none of 7.3; "
+        "use one of 7.2-own, 6.1-own\n"
+    )
 
 
 def test_details_come_with_v(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise BuildFailed("kernel: make ended with 2", hint="see log", details="x.c:1: error")
 
     monkeypatch.setattr(guest, "build", fail)

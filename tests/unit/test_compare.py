@@ -72,7 +72,7 @@ class CompareMachine(FakeMachine):
 @pytest.fixture(autouse=True)
 def killed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     install(monkeypatch, CompareMachine)
-    monkeypatch.setattr(compare.corpus, "obtain", lambda *_: Path("/corpus.txt"))
+    monkeypatch.setattr(compare.corpus, "of_models", lambda *_: Path("/corpus.txt"))
     CompareMachine.odd, CompareMachine.log = {}, []
     found: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "kill", lambda pid, number: found.append((pid, number)))

@@ -13,7 +13,7 @@ MISTAKES = {
     "unknown key": ("memroy: 1G", "memroy: unknown key; did you mean memory?"),
     "unknown key, far off": (
         "colour: red",
-        "colour: unknown key; known here: name, memory, cpus, accel, append, boot_timeout, "
+        "colour: unknown key; known here: name, memory, cpus, accel, qemu, append, boot_timeout, "
         "trace, kernel, devices, shares",
     ),
     "unknown key below": (
@@ -157,7 +157,7 @@ MISTAKES = {
     ),
     "a series that is not known": (
         'kernel: {series: "6.12"}',
-        "kernel.series: '6.12' is not known; use one of 6.1, 7.2, or tree: PATH",
+        "kernel.series: '6.12' is not known; use one of 7.2, 7.3, 7.2-own, 6.1-own, or tree: PATH",
     ),
     "a series without quotes": (
         "kernel: {series: 7.2}",

@@ -10,11 +10,11 @@ from devmodel.experiment import corpus
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    for name, text in {"b.rst": "bbbb", "a/z.rst": "zz", "a.txt": "no", "a/a.rst": "aaa"}.items():
-        path = tmp_path / "Documentation" / name
+    for name, text in {"b.h": "bbbb", "a/z.h": "zz", "a.c": "no", "a/a.h": "aaa"}.items():
+        path = tmp_path / "include" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    return tmp_path
+    return tmp_path / "include"
 
 
 @pytest.mark.parametrize(("size", "text"), [(9, "aaazzbbbb"), (4, "aaaz"), (3, "aaa"), (0, "")])

@@ -37,7 +37,7 @@ class DemoMachine(FakeMachine):
 @pytest.fixture(autouse=True)
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, DemoMachine)
-    monkeypatch.setattr(demo.corpus, "obtain", lambda *_: Path("/corpus.txt"))
+    monkeypatch.setattr(demo.corpus, "of_models", lambda *_: Path("/corpus.txt"))
     FakeMachine.outputs = {
         model: Done(0, json.dumps({**ROW, "model": model}), "") for model in ("mirror", "private")
     }

@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 
 from devmodel.build import disk
+from devmodel.build.emulator import Emulator
 from devmodel.errors import HostNotReady
 from devmodel.machine import accel, host
 from devmodel.machine.config import MachineConfig
 from devmodel.machine.host import Check, Verdict
 
 GIB = 1 << 30
+QEMU = Emulator(("qemu-system-x86_64",), (7, 2), "host")
 
 
 def only(name: str) -> Check:
@@ -19,58 +21,60 @@ def only(name: str) -> Check:
 
 
 @pytest.fixture(autouse=True)
-def no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accel, "kvm_obstacle", lambda: "there is no /dev/kvm")
+def nothing_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DEVMODEL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(accel, "kvm_obstacle", lambda _: "there is no /dev/kvm")
 
 
-def test_missing_packages_are_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "packages", lambda: ["bash", "no-such-package", "nor-this"])
-    check = only("packages")
-    assert check.verdict is Verdict.FAIL
-    assert check.found == "missing: no-such-package nor-this"
-    assert check.remedy == "apt-get install --no-install-recommends no-such-package nor-this"
-
-
-def test_a_package_that_was_removed_is_missing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    dpkg = tmp_path / "dpkg-query"
-    dpkg.write_text("#!/bin/sh\necho 'gcc ii '\necho 'make rc '\nexit 1\n")
-    dpkg.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
-    monkeypatch.setattr(host, "packages", lambda: ["gcc", "make", "bison"])
-    assert host.missing_packages() == ["make", "bison"]
-
-
-def test_elsewhere_than_on_debian_programs_are_looked_for(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_no_qemu_is_one_to_be_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    check = only("packages")
+    check = only("qemu")
+    assert check.verdict is Verdict.NOTE
+    assert check.found == "none here: 38 MB to fetch, some 5 s"
+
+
+def test_what_is_to_be_fetched_and_from_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEVMODEL_MIRROR", "http://mirror.example/debian/")
+    monkeypatch.setattr(host, "_host_qemu", lambda: QEMU)
+    monkeypatch.setattr(host.fetch, "text", lambda _: b"")
+    assert only("mirror").found == "http://mirror.example/debian, 163 MB to fetch"
+
+
+def test_a_mirror_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEVMODEL_MIRROR", "http://127.0.0.1:9")
+    check = only("mirror")
     assert check.verdict is Verdict.FAIL
-    assert "no gcc, make" in check.found
+    assert "could not be downloaded: Connection refused" in check.found
 
 
-def test_no_qemu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_mirror_that_nobody_needs_may_be_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEVMODEL_MIRROR", "http://127.0.0.1:9")
+    monkeypatch.setattr(host, "to_fetch", lambda: 0)
+    assert only("mirror").verdict is Verdict.OK
+
+
+def test_no_isolation_has_a_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "tar").touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert only("qemu").verdict is Verdict.FAIL
-    assert only("qemu").remedy == "apt-get install qemu-system-x86"
+    host.sandbox.choose.cache_clear()
+    check = only("isolation")
+    assert check.verdict is Verdict.FAIL
+    assert check.found == "builds cannot be isolated here (no bwrap; no unshare)"
+    assert check.remedy
 
 
 def test_too_little_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DEVMODEL_CACHE", str(tmp_path / "not" / "yet"))
-    monkeypatch.setattr(disk, "free", lambda _: 2 * GIB)
+    monkeypatch.setattr(disk, "free", lambda _: GIB)
     check = only("disk")
     assert check.verdict is Verdict.FAIL
-    assert check.found == f"2.0 GiB free in {tmp_path}/not/yet, 6.0 GiB needed"
+    assert check.found == f"1.0 GiB free in {tmp_path}/not/yet, 2.0 GiB needed"
     assert check.remedy == "make room (devmodel cache prune), or set DEVMODEL_CACHE to another disk"
 
 
-def test_a_built_kernel_needs_less_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("DEVMODEL_CACHE", str(tmp_path))
-    (tmp_path / "kernels/abc").mkdir(parents=True)
-    (tmp_path / "kernels/abc/bzImage").touch()
-    monkeypatch.setattr(disk, "free", lambda _: 2 * GIB)
+def test_where_everything_is_less_disk_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "to_fetch", lambda: 0)
+    monkeypatch.setattr(disk, "free", lambda _: GIB)
     assert only("disk").verdict is Verdict.OK
 
 
@@ -108,7 +112,8 @@ def test_an_old_python(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (check.verdict, check.found) == (Verdict.FAIL, "3.9.2")
 
 
-def test_no_kvm_is_no_obstacle() -> None:
+def test_no_kvm_is_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "_host_qemu", lambda: QEMU)
     check = only("kvm")
     assert check.verdict is Verdict.NOTE
     assert check.found == "there is no /dev/kvm; TCG is used, which is slower"
@@ -116,14 +121,9 @@ def test_no_kvm_is_no_obstacle() -> None:
 
 def test_every_failure_has_a_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("DEVMODEL_MIRROR", raising=False)
     monkeypatch.setattr(disk, "free", lambda _: 0)
     monkeypatch.setattr(host, "available_memory", lambda _: 1)
     failed = [check for check in host.check_all() if check.verdict is Verdict.FAIL]
-    assert {check.name for check in failed} == {"packages", "qemu", "disk", "memory"}
+    assert {check.name for check in failed} == {"mirror", "isolation", "disk", "memory"}
     assert all(check.remedy for check in failed)
-
-
-def test_the_package_list_is_a_list_of_names() -> None:
-    names = host.packages()
-    assert "qemu-system-x86" in names
-    assert all(" " not in name and "#" not in name for name in names)

@@ -1,20 +1,26 @@
 """Kernels: keys of the cache, users' own trees, and what a .config must have."""
 
+import lzma
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from devmodel.build import cache, command, kconfig, kernel, source
-from devmodel.build.config import KernelConfig
-from devmodel.build.series import SERIES
+from devmodel.build import cache, command, kconfig, kernel, own, source, tree
+from devmodel.build.config import NAMED, KernelConfig
+from devmodel.build.series import OWN, SERIES
+from devmodel.build.tools import HostTools
 from devmodel.errors import BuildFailed, ConfigError, HostNotReady
 from devmodel.progress import Reporter
 
 QUIET = Reporter(quiet=True)
 
 
+NEEDED = {**kconfig.BUILT_IN, **kconfig.EITHER}
+
+
 def config_text(without: str = "") -> str:
-    names = [name for name in kconfig.REQUIRED if name != without]
+    names = [name for name in NEEDED if name != without]
     return "".join(f"CONFIG_{name}=y\n" for name in names) + f"# CONFIG_{without} is not set\n"
 
 
@@ -49,7 +55,7 @@ def test_every_missing_option_is_named(tmp_path: Path) -> None:
     path.write_text("CONFIG_PCI_MSI=m\n")
     with pytest.raises(ConfigError) as caught:
         kconfig.check(path)
-    for name in kconfig.REQUIRED:
+    for name in NEEDED:
         assert f"CONFIG_{name}=y" in str(caught.value)
 
 
@@ -66,24 +72,40 @@ def test_a_half_configured_tree_is_refused(tmp_path: Path) -> None:
         kernel.obtain(KernelConfig(tree=tmp_path), QUIET)
 
 
+def test_what_may_be_a_module(tmp_path: Path) -> None:
+    path = tmp_path / ".config"
+    path.write_text(config_text().replace("CONFIG_VIRTIO_NET=y", "CONFIG_VIRTIO_NET=m"))
+    kconfig.check(path)
+    path.write_text(config_text().replace("CONFIG_DEVTMPFS=y", "CONFIG_DEVTMPFS=m"))
+    with pytest.raises(ConfigError, match="CONFIG_DEVTMPFS=y"):
+        kconfig.check(path)
+
+
+def test_shares_come_by_9p_where_the_kernel_has_it() -> None:
+    assert kconfig.nine_p({"NET_9P_VIRTIO": "y", "9P_FS": "m"})
+    assert not kconfig.nine_p({"NET_9P_VIRTIO": "y"})
+
+
 def test_the_fragments_have_what_is_required() -> None:
-    options = kconfig.read(kernel.FRAGMENTS / "base.config")
+    options = kconfig.read(own.FRAGMENTS / "base.config")
     # Selected by TEST_HMM, and not to be asked for.
-    selected = {"HMM_MIRROR"}
-    assert {name for name in kconfig.REQUIRED if options.get(name) != "y"} == selected
+    assert set(kconfig.missing(options)) == {"HMM_MIRROR"}
     assert options["TEST_HMM"] == "m"
+    assert kconfig.nine_p(options)
 
 
 def test_a_debug_kernel_is_another_kernel() -> None:
-    plain, debug = (kernel.fragments(KernelConfig(debug=flag)) for flag in (False, True))
+    plain, debug = (own.fragments(KernelConfig(debug=flag)) for flag in (False, True))
     assert [path.name for path in plain] == ["base.config"]
     assert [path.name for path in debug] == ["base.config", "debug.config"]
 
 
-def test_no_compiler_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_compiler_for_a_kernel_that_was_built_here(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(HostNotReady, match="apt-get install gcc"):
-        kernel.compiler_version()
+    with pytest.raises(HostNotReady, match="install gcc and make"):
+        HostTools().compiler  # noqa: B018
 
 
 def test_a_failed_build_shows_the_error_and_the_log(tmp_path: Path) -> None:
@@ -108,36 +130,85 @@ def test_the_makeflags_of_others_do_not_reach_a_build(
     assert "KBUILD_OUTPUT" not in log.read_text()
 
 
+class FakeTree:
+    """As far as a kernel's key is concerned."""
+
+    compiler = "gcc-14 1"
+
+
 def test_a_kernel_that_is_not_built_is_not_found(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("DEVMODEL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(source, "INSTALLED", tmp_path)
-    config = KernelConfig(series="7.2")
+    monkeypatch.setattr(tree, "find", FakeTree)
+    monkeypatch.setattr(tree, "obtain", lambda _: FakeTree())
+    config = KernelConfig(series="7.2-own")
     assert kernel.find(config) is None
-    (tmp_path / "linux-source-7.2.tar.xz").write_text("a tarball")
+    monkeypatch.setattr(source, "known", lambda *_: "7.2.12-1")
     assert kernel.find(config) is None
-    tarball = source.present(SERIES["7.2"])
-    assert tarball is not None
-    entry = cache.folder("kernels", kernel._identity(config, tarball))
+    identity = own._identity(config, "7.2.12-1", FakeTree())  # type: ignore[arg-type]
+    entry = cache.folder("kernels", f"own-{identity}")
     entry.mkdir(parents=True)
     (entry / "release").write_text("7.2.0-mine\n")
     found = kernel.find(config)
     assert found is not None
     assert found.release == "7.2.0-mine"
-    assert kernel.find(KernelConfig(series="7.2", debug=True)) is None
+    assert kernel.find(KernelConfig(series="7.2-own", debug=True)) is None
+
+
+def test_a_modules_needs_come_with_it(tmp_path: Path) -> None:
+    (tmp_path / "net").mkdir()
+    made = {
+        "net/virtio_net.ko.xz": b"\0depends=net_failover\0",
+        "net/net_failover.ko": b"x\0depends=failover\0",
+        "net/failover.ko": b"\0depends=\0",
+        "net/other.ko": b"",
+    }
+    for name, data in made.items():
+        packed = lzma.compress(data) if name.endswith(".xz") else data
+        (tmp_path / name).write_bytes(packed)
+    found = kernel.select(tmp_path, ["virtio_net", "not_there"])
+    assert [path.name for path in found] == ["failover.ko", "net_failover.ko", "virtio_net.ko.xz"]
+    assert kernel.module(found[2]) == made["net/virtio_net.ko.xz"]
+
+
+def test_modules_are_those_that_kbuild_lists(tmp_path: Path) -> None:
+    (tmp_path / "lib").mkdir()
+    for name in ("lib/test_hmm.ko", "lib/old.ko", "lib/stale.ko"):
+        (tmp_path / name).touch()
+    (tmp_path / "modules.order").write_text("lib/test_hmm.o\nlib/old.ko\nlib/gone.o\n")
+    assert kernel.built_modules(tmp_path) == [
+        tmp_path / "lib/old.ko",
+        tmp_path / "lib/test_hmm.ko",
+    ]
+
+
+def test_a_kernel_without_modules_has_none(tmp_path: Path) -> None:
+    assert kernel.built_modules(tmp_path) == []
+
+
+def test_debug_and_cdm_are_built_from_source() -> None:
+    assert KernelConfig().source is None
+    for name, series in (("cdm", "7.2-own"), ("debug", "7.2-own"), ("6.1-cdm", "6.1-own")):
+        found = NAMED[name].source
+        assert found is not None
+        assert found.name == series
+    patched = KernelConfig(series="7.2", cdm=True)
+    assert patched.source is NAMED["cdm"].source
+    with pytest.raises(ValidationError, match=r"there is none of 7\.3; use one of 7\.2-own"):
+        KernelConfig(series="7.3", cdm=True)
 
 
 def test_every_series_has_the_patch_for_cdm() -> None:
-    for series in SERIES:
-        (patch,) = kernel.patches(KernelConfig(series=series, cdm=True))
-        assert patch.parent.name == series
-        assert kernel.patches(KernelConfig(series=series)) == []
+    for series in OWN:
+        (patch,) = own.patches(KernelConfig(series=series, cdm=True))
+        assert patch.parent.name == SERIES[series].version
+        assert own.patches(KernelConfig(series=series)) == []
 
 
 def test_the_patch_is_one_that_can_be_read() -> None:
-    for series in SERIES:
-        (patch,) = kernel.patches(KernelConfig(series=series, cdm=True))
+    for series in OWN:
+        (patch,) = own.patches(KernelConfig(series=series, cdm=True))
         lines = patch.read_text().splitlines()
         assert lines[0].startswith("Subject: [PATCH] ")
         assert len(lines) < 400
