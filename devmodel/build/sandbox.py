@@ -33,6 +33,8 @@ shift 3
 exec 3<&0 </dev/null
 (cat <&3 >/dev/null; kill -KILL -1) &
 exec 3<&-
+# Not in a chroot, whose / is no mount point.
+mount --make-rslave / 2>/dev/null || :
 mount -t tmpfs -o mode=755 devmodel "$root"
 mkdir "$root/usr" "$root/etc" "$root/proc" "$root/dev"
 mkdir -m 1777 "$root/tmp"
@@ -51,7 +53,11 @@ while [ "$1" != -- ]; do
 	shift
 done
 shift
-exec chroot "$root" /usr/bin/env -C "$where" "$@"
+code=0
+chroot "$root" /usr/bin/env -C "$where" "$@" || code=$?
+# Where propagation could not be ended, the machine's own list of mounts has this one, too.
+umount --lazy --recursive "$root"
+exit $code
 """.replace("LINKS", " ".join(LINKS)).replace("NODES", " ".join(NODES))
 
 
@@ -123,7 +129,7 @@ def _remedy() -> str:
     ):
         if Path(path).is_file() and Path(path).read_text().strip() == value:
             return f"as root: {words}; or run devmodel as root"
-    return "install bubblewrap, or run devmodel as root"
+    return "install bubblewrap, or run devmodel as root (a chroot has no namespaces for users)"
 
 
 def _bwrap(tree: Path, argv: Sequence[str], cwd: Path, folders: Sequence[Path]) -> list[str]:
@@ -138,7 +144,7 @@ def _bwrap(tree: Path, argv: Sequence[str], cwd: Path, folders: Sequence[Path]) 
 
 
 def _unshare(tree: Path, argv: Sequence[str], cwd: Path, folders: Sequence[Path]) -> list[str]:
-    line = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
+    line = ["unshare", "--mount", "--propagation", "unchanged", "--pid", "--fork", "--kill-child"]
     if os.geteuid() != 0:
         line.append("--map-root-user")
     line += ["sh", "-c", _SCRIPT, "sh", f"{tree}/mnt", str(tree), str(cwd)]
