@@ -75,6 +75,18 @@ def locked(path: Path, on_wait: Callable[[str], None] = lambda _: None) -> Itera
         yield
 
 
+@contextlib.contextmanager
+def locked_now(path: Path) -> Iterator[bool]:
+    """As `locked`, but tells False instead of waiting."""
+    with (path.parent / f".{path.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
 def write(path: Path, text: str) -> None:
     """Replace a file at once: whoever reads it sees the old text or the new one."""
     temporary = path.with_name(f".{path.name}.tmp")

@@ -44,12 +44,18 @@ def obtain(wanted: str, reporter: Reporter) -> Emulator:
         return _of_tree(reporter)
     if wanted not in WANTED:
         return _checked(Path(wanted).expanduser(), wanted)
+    return _of_tree(reporter) if comes_unpacked(wanted) else host()
+
+
+def comes_unpacked(wanted: str) -> bool:
+    """Whether `obtain` gives the unpacked one."""
+    if wanted != "auto":
+        return wanted == "tree"
     try:
-        return host()
+        host()
     except HostNotReady:
-        if wanted == "host":
-            raise
-        return _of_tree(reporter)
+        return True
+    return False
 
 
 def host() -> Emulator:

@@ -3,7 +3,17 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from devmodel.build import emulator, image, kernel, modules, tree
+from devmodel.build import (
+    debs,
+    emulator,
+    image,
+    kernel,
+    lock,
+    modules,
+    source,
+    stock,
+    tree,
+)
 from devmodel.build.config import KernelConfig
 from devmodel.build.emulator import Emulator
 from devmodel.build.kernel import Kernel
@@ -21,6 +31,29 @@ class Built:
     image: Path
     emulator: Emulator
     tools: Tree
+
+
+def update(config: KernelConfig, reporter: Reporter, *, qemu: str = "auto") -> None:
+    """Resolve anew what `build` would take from the archive, and fetch what is newer.
+
+    HostNotReady if that cannot be done; what was there before stays then, and is used.
+    """
+    requests = [tree.REQUEST]
+    if emulator.comes_unpacked(qemu):
+        requests.append(emulator.REQUEST)
+    if config.source is not None:
+        requests.append(source.request(config.source.version, config.source.suite))
+    elif config.tree is None:
+        requests.append(stock.request(config.series))
+    for request in requests:
+        before, now = lock.find(request), lock.resolve(request)
+        if before is not None and before.packages == now.packages:
+            reporter.note(f"{request.name}: nothing newer")
+        else:
+            # First the packages, then the lock: without a network the old one is still good.
+            debs.fetch_all(now, reporter)
+            reporter.note(f"{request.name}: {lock.difference(before, now)}")
+        lock.keep(now)
 
 
 def build(config: KernelConfig, reporter: Reporter, *, qemu: str = "auto") -> Built:

@@ -14,7 +14,8 @@ from pathlib import Path
 from devmodel import paths
 from devmodel.build import cache
 from devmodel.build.cpio import Archive
-from devmodel.build.kernel import Kernel, module
+from devmodel.build.kernel import Kernel
+from devmodel.build.kernel import module as unpacked
 from devmodel.build.tree import Tree
 from devmodel.errors import BuildFailed
 from devmodel.progress import Reporter
@@ -30,14 +31,6 @@ def obtain(
 ) -> Path:
     """The shared image for this kernel, driver and these programs, built if it must be."""
     shipped = cache.tree_files(FILES)
-    name = cache.key(
-        kernel=kernel.identity,
-        driver=cache.hash_files([driver], driver.parent) if driver else "",
-        files=[cache.hash_files([path], path.parent) for path in (*programs, *shipped)],
-        names=[str(path.relative_to(FILES)) for path in shipped],
-        tools=tools.lock.digest,
-        layout=2,
-    )
 
     def build(target: Path) -> None:
         with reporter.step("packing the guest image", 3) as step:
@@ -51,7 +44,21 @@ def obtain(
                 _add_shipped(archive, path)
             (target / "initramfs.cpio").write_bytes(archive.pack())
 
-    return cache.obtain("images", name, build, on_wait=reporter.note) / "initramfs.cpio"
+    wanted = name(kernel, driver, programs, tools)
+    return cache.obtain("images", wanted, build, on_wait=reporter.note) / "initramfs.cpio"
+
+
+def name(kernel: Kernel, driver: Path | None, programs: Sequence[Path], tools: Tree) -> str:
+    """What the image of these is called in the cache."""
+    shipped = cache.tree_files(FILES)
+    return cache.key(
+        kernel=kernel.identity,
+        driver=cache.hash_files([driver], driver.parent) if driver else "",
+        files=[cache.hash_files([path], path.parent) for path in (*programs, *shipped)],
+        names=[str(path.relative_to(FILES)) for path in shipped],
+        tools=tools.lock.digest,
+        layout=2,
+    )
 
 
 def shared_libraries(tools: Tree, program: str) -> dict[str, Path]:
@@ -90,8 +97,8 @@ def _base(tools: Tree) -> Archive:
         if applet not in ("bin/busybox", "linuxrc"):
             archive.symlink(applet, "/bin/busybox")
     archive.file("usr/sbin/dropbear", tools.file("sbin/dropbear").read_bytes(), 0o755)
-    for name, library in shared_libraries(tools, "sbin/dropbear").items():
-        archive.file(name, library.read_bytes(), 0o755)
+    for place, library in shared_libraries(tools, "sbin/dropbear").items():
+        archive.file(place, library.read_bytes(), 0o755)
     archive.file("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n")
     archive.file("etc/group", b"root:x:0:\n")
     archive.file("etc/shells", b"/bin/sh\n")
@@ -106,15 +113,15 @@ def _add_modules(
     folder.mkdir(parents=True)
     for path in (*kernel.modules, *([driver] if driver else [])):
         (folder / path.with_suffix("" if path.suffix == ".xz" else ".ko").name).write_bytes(
-            module(path)
+            unpacked(path)
         )
-    for name in ("modules.order", "modules.builtin"):
-        (folder / name).touch()
+    for index in ("modules.order", "modules.builtin"):
+        (folder / index).touch()
     base = target / "modules"
     tools.run(["depmod", "-b", base, kernel.release], what="module index", log=target / "log")
     there = {path.stem.replace("-", "_") for path in folder.glob("*.ko")}
-    loaded = [name for name in LOADED if name in there]
-    archive.file("etc/modules", "".join(f"{name}\n" for name in loaded).encode())
+    loaded = [module for module in LOADED if module in there]
+    archive.file("etc/modules", "".join(f"{module}\n" for module in loaded).encode())
     for path in sorted(folder.iterdir()):
         archive.file(f"lib/modules/{kernel.release}/{path.name}", path.read_bytes())
     shutil.rmtree(base)
@@ -122,6 +129,6 @@ def _add_modules(
 
 def _add_shipped(archive: Archive, path: Path) -> None:
     """A file of guest/image: `init` goes to the top, the rest where its folder says."""
-    name = str(path.relative_to(FILES))
+    place = str(path.relative_to(FILES))
     text = path.read_bytes()
-    archive.file(name, text, 0o755 if text.startswith(b"#!") else 0o644)
+    archive.file(place, text, 0o755 if text.startswith(b"#!") else 0o644)

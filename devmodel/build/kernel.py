@@ -48,6 +48,11 @@ class Kernel:
     packages: str = ""
     """the version of its packages, if it is the distribution's"""
 
+    @property
+    def version(self) -> str:
+        """As in "7.2"."""
+        return ".".join(self.release.split(".")[:2])
+
     @functools.cached_property
     def options(self) -> dict[str, str]:
         """Its configuration."""

@@ -87,17 +87,37 @@ def obtain(request: Request, *, anew: bool = False) -> Lock:
     with cache.locked(_path(request.name)):
         if not anew and (found := find(request)) is not None:
             return found
-        packages = request.resolve(archive.of(mirror.uri(), request.suites))
-        today = datetime.datetime.now(datetime.UTC).date().isoformat()
-        lock = Lock(request.name, request.wanted, tuple(packages), today)
-        data = {
-            "layout": LAYOUT,
-            "wanted": lock.wanted,
-            "resolved": today,
-            "packages": [asdict(package) for package in lock.packages],
-        }
-        cache.write(lock.path, json.dumps(data, indent=1))
+        lock = resolve(request)
+        keep(lock)
         return lock
+
+
+def resolve(request: Request) -> Lock:
+    """What the archive has for a request today. HostNotReady if it cannot be asked."""
+    packages = request.resolve(archive.of(mirror.uri(), request.suites))
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    return Lock(request.name, request.wanted, tuple(packages), today)
+
+
+def keep(lock: Lock) -> None:
+    """Write it down: from now on it is what its request stands for."""
+    data = {
+        "layout": LAYOUT,
+        "wanted": lock.wanted,
+        "resolved": lock.resolved,
+        "packages": [asdict(package) for package in lock.packages],
+    }
+    lock.path.parent.mkdir(parents=True, exist_ok=True)
+    cache.write(lock.path, json.dumps(data, indent=1))
+
+
+def difference(before: Lock | None, now: Lock) -> str:
+    """In words: how many packages are newer, and for a few which."""
+    known = {} if before is None else {package.name: package for package in before.packages}
+    changed = [package for package in now.packages if known.get(package.name) != package]
+    named = [f"{package.name} {package.version}" for package in changed[:3]]
+    shown = ", ".join([*named, *(["..."] if len(changed) > 3 else [])])
+    return f"{len(changed)} of {len(now.packages)} packages are new: {shown}"
 
 
 def _path(name: str) -> Path:

@@ -11,6 +11,7 @@ from pathlib import Path
 from devmodel import paths
 from devmodel.build import cache, tree
 from devmodel.build.kernel import Kernel
+from devmodel.build.tree import Tree
 from devmodel.errors import BuildFailed
 from devmodel.progress import Reporter, Step
 
@@ -40,11 +41,6 @@ def driver(kernel: Kernel, reporter: Reporter) -> Path | None:
     sources = driver_sources()
     if not sources:
         return None
-    name = cache.key(
-        kernel=kernel.identity,
-        sources=cache.hash_files(sources, paths.GUEST),
-        compiler=kernel.tools.compiler,
-    )
 
     def build(target: Path) -> None:
         # The driver includes ../uapi: keep the shape of guest/.
@@ -55,7 +51,17 @@ def driver(kernel: Kernel, reporter: Reporter) -> Path | None:
         if not (folder / MODULE).is_file():
             raise BuildFailed(f"driver: make gave no {MODULE}", hint=f"see {target / 'build.log'}")
 
+    name = driver_name(kernel)
     return cache.obtain("drivers", name, build, on_wait=reporter.note) / "guest/driver" / MODULE
+
+
+def driver_name(kernel: Kernel) -> str:
+    """What the driver for `kernel` is called in the cache."""
+    return cache.key(
+        kernel=kernel.identity,
+        sources=cache.hash_files(driver_sources(), paths.GUEST),
+        compiler=kernel.tools.compiler,
+    )
 
 
 def external(kernel: Kernel, folder: Path, log: Path, step: Step) -> None:
@@ -84,7 +90,6 @@ def programs(reporter: Reporter) -> list[Path]:
     if not sources:
         return []
     tools = tree.obtain(reporter)
-    name = cache.key(sources=cache.hash_files(sources, paths.GUEST), compiler=tools.compiler)
 
     def build(target: Path) -> None:
         _copy(sources, target / "guest")
@@ -98,8 +103,19 @@ def programs(reporter: Reporter) -> list[Path]:
                 each_line=lambda _: step.advance(),
             )
 
-    out = cache.obtain("programs", name, build, on_wait=reporter.note) / "out"
-    return [path for path in cache.tree_files(out) if os.access(path, os.X_OK)]
+    name = programs_name(tools)
+    return built_programs(cache.obtain("programs", name, build, on_wait=reporter.note))
+
+
+def programs_name(tools: Tree) -> str:
+    """What the programs are called in the cache."""
+    sources = cache.hash_files(program_sources(), paths.GUEST)
+    return cache.key(sources=sources, compiler=tools.compiler)
+
+
+def built_programs(entry: Path) -> list[Path]:
+    """What an entry of the cache holds."""
+    return [path for path in cache.tree_files(entry / "out") if os.access(path, os.X_OK)]
 
 
 def _copy(sources: list[Path], target: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from devmodel.build import cache, modules, source, tree
 from devmodel.build.kernel import Kernel
+from devmodel.build.lock import Request
 from devmodel.build.series import BACKPORTS
 from devmodel.build.tools import Tools
 from devmodel.errors import BuildFailed
@@ -40,7 +41,6 @@ def obtain(kernel: Kernel, reporter: Reporter) -> SelfTests:
     BuildFailed without the tests' source; HostNotReady if that cannot be fetched.
     """
     tools = tree.obtain(reporter)
-    name = cache.key(kernel=kernel.identity, compiler=tools.compiler, layout=2)
     inside = any(path.stem == MODULE for path in kernel.modules)
 
     def build(target: Path) -> None:
@@ -57,15 +57,24 @@ def obtain(kernel: Kernel, reporter: Reporter) -> SelfTests:
                 (folder / "lib/Kbuild").write_text(f"obj-m := {MODULE}.o\n")
                 modules.external(kernel, folder / "lib", log, step)
 
-    entry = cache.obtain("selftests", name, build, on_wait=reporter.note)
+    entry = cache.obtain("selftests", name(kernel, tools), build, on_wait=reporter.note)
     built = None if inside else entry / MODULE / "lib" / f"{MODULE}.ko"
     return SelfTests(entry / NAME, built)
 
 
+def name(kernel: Kernel, tools: Tools) -> str:
+    """What the tests for `kernel` are called in the cache."""
+    return cache.key(kernel=kernel.identity, compiler=tools.compiler, layout=2)
+
+
 def _source_of(kernel: Kernel, reporter: Reporter) -> Path:
     """Of the distribution's kernel: the version that its packages have."""
-    version = ".".join(kernel.release.split(".")[:2])
-    return source.obtain(version, BACKPORTS, reporter, exact=kernel.packages).path
+    return source.obtain(kernel.version, BACKPORTS, reporter, exact=kernel.packages).path
+
+
+def request(kernel: Kernel) -> Request:
+    """For the source of the distribution's kernel."""
+    return source.request(kernel.version, BACKPORTS, kernel.packages)
 
 
 def _program(

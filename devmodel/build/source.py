@@ -107,5 +107,11 @@ def patched(source: Path, patches: Sequence[Path], reporter: Reporter) -> Path:
                 tools.run(apply, what=path.name, log=log, cwd=target / source.name)
                 step.advance()
 
-    name = cache.key(tree=str(source), patches=[path.read_text() for path in patches])
-    return cache.obtain(KIND, f"patched-{name}", build, on_wait=reporter.note) / source.name
+    name = patched_name(source, patches)
+    return cache.obtain(KIND, name, build, on_wait=reporter.note) / source.name
+
+
+def patched_name(source: Path, patches: Sequence[Path]) -> str:
+    """What the patched copy of a tree is called in the cache."""
+    key = cache.key(tree=str(source), patches=[path.read_text() for path in patches])
+    return f"patched-{key}"

@@ -10,8 +10,9 @@ EPILOG = """\
 examples:
   $ devmodel build                     everything for the shipped kernel
   $ devmodel build debug-kernel        with KASAN and lockdep
-  $ devmodel build --kernel 7.2        for another series, see devmodel kernels
-  $ devmodel build --kernel ~/linux    for your own tree
+  $ devmodel build --kernel 6.1-own    another kernel, see devmodel kernels
+  $ devmodel build --kernel ~/linux    your own tree
+  $ devmodel build --update            look for newer tools and a newer kernel first
 """
 
 
@@ -19,13 +20,19 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Add `build`."""
     parser = commands.add_parser(
         "build",
-        help="build kernel, driver and guest image now instead of at the first start",
-        description="Build what is not in the cache yet; a few minutes the first time.",
+        help="fetch and build tools, kernel, driver and image now instead of at the first start",
+        description="Fetch and build what is not in the cache yet: some seconds for a stock "
+        "kernel, minutes for one from source.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     options.add_config(parser, optional=True)
     options.add_kernel(parser)
+    parser.add_argument(
+        "--update",
+        action="store_true",
+        help="look in the archive for newer packages than those of the last time",
+    )
     parser.add_argument("--json", action="store_true", help="print the paths as JSON")
     options.add_verbose(parser)
     parser.set_defaults(action=run)
@@ -33,11 +40,15 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(arguments: argparse.Namespace) -> int:
     """0; errors are exceptions."""
+    qemu = "auto"
     if arguments.config is not None:
-        config = options.load(arguments).kernel
+        machine = options.load(arguments)
+        config, qemu = machine.kernel, machine.qemu
     else:
         config = options.kernel(arguments, KernelConfig())
-    built = guest.build(config, output.reporter())
+    if arguments.update:
+        guest.update(config, output.reporter(), qemu=qemu)
+    built = guest.build(config, output.reporter(), qemu=qemu)
     found = {
         "kernel": str(built.kernel.image),
         "release": built.kernel.release,

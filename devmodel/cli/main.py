@@ -7,7 +7,19 @@ import sys
 from collections.abc import Sequence
 
 import devmodel
-from devmodel.cli import build, check, compare, demo, doctor, hmm_tests, kernels, probe, run, vms
+from devmodel.cli import (
+    build,
+    cache,
+    check,
+    compare,
+    demo,
+    doctor,
+    hmm_tests,
+    kernels,
+    probe,
+    run,
+    vms,
+)
 from devmodel.cli.output import PROGRAM, show_error
 from devmodel.errors import DevmodelError, ExitCode
 
@@ -69,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"{PROGRAM} {devmodel.__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (doctor, kernels, build, run, vms, demo, compare, probe, hmm_tests, check):
+    for module in (doctor, kernels, build, cache, run, vms, demo, compare, probe, hmm_tests, check):
         module.add_commands(commands)
     return top
 

@@ -35,12 +35,17 @@ def corpus(folder: Path, out: Path, size: int) -> None:
 
 def obtain(kernel: Kernel, reporter: Reporter, size: int = SIZE) -> Path:
     """The text of a kernel, made once and kept in the cache."""
-    name = cache.key(kernel=kernel.identity, folder=FOLDER, size=size)
 
     def build(target: Path) -> None:
         corpus(kernel.headers / FOLDER, target / "corpus.txt", size)
 
-    return cache.obtain("corpus", name, build, on_wait=reporter.note) / "corpus.txt"
+    wanted = name(kernel, size)
+    return cache.obtain("corpus", wanted, build, on_wait=reporter.note) / "corpus.txt"
+
+
+def name(kernel: Kernel, size: int = SIZE) -> str:
+    """What the text of a kernel is called in the cache."""
+    return cache.key(kernel=kernel.identity, folder=FOLDER, size=size)
 
 
 def of_models(models: Sequence[str], reporter: Reporter) -> Path:

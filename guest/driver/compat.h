@@ -13,7 +13,14 @@
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
 #include <linux/rmap.h>
+#include <linux/slab.h>
 #include <linux/version.h>
+
+/* Since 7.0; what they allocate is of the type that the pointer has. */
+#ifndef kzalloc_obj
+#define kzalloc_obj(obj)	kzalloc(sizeof(obj), GFP_KERNEL)
+#define kvmalloc_obj(obj)	kvmalloc(sizeof(obj), GFP_KERNEL)
+#endif
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 14, 0)
 /* 82ba975e4c43 ("mm: allow compound zone device pages") */

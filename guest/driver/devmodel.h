@@ -195,8 +195,8 @@ struct devmodel_dev {
 	struct pci_dev *pdev;
 	struct miscdevice misc;
 	struct miscdevice dmirror;
-	char name[16];
-	char dmirror_name[16];
+	char name[24];
+	char dmirror_name[24];
 	struct kref ref;
 	int id;
 

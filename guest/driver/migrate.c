@@ -284,7 +284,7 @@ int devmodel_migrate(struct devmodel_mirror *mirror, struct devmodel_migrate *re
 		return -EOPNOTSUPP;
 	if (request->target == DEVMODEL_TARGET_SYSTEM)
 		way = HBM_TO_SYSTEM;
-	places = kvmalloc(sizeof(*places), GFP_KERNEL);
+	places = kvmalloc_obj(*places);
 	if (!places)
 		return -ENOMEM;
 	request->moved = 0;

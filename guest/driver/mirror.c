@@ -261,7 +261,7 @@ struct devmodel_mirror *devmodel_mirror_register(struct devmodel_dev *dev)
 
 	if (!current->mm)
 		return ERR_PTR(-EINVAL);
-	mirror = kzalloc(sizeof(*mirror), GFP_KERNEL);
+	mirror = kzalloc_obj(*mirror);
 	if (!mirror)
 		return ERR_PTR(-ENOMEM);
 	mirror->dev = dev;
