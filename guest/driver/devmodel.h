@@ -263,8 +263,9 @@ struct devmodel_span {
  * @ref: held by the file, and by the fault thread while it serves this mirror
  * @ctx: context id (PASID)
  * @notifier: covers the whole address space
- * @pt_lock: protects the page table, @stopped and @released; see DOC: Locking
+ * @pt_lock: protects the page table, @ending, @stopped and @released; see DOC: Locking
  * @root: top page of the device page table
+ * @ending: it is about to be stopped, no page is claimed for the device alone any more
  * @stopped: the device uses this mirror no longer
  * @released: and release() has been
  * @policy: advice by address range, index in pages; has its own lock
@@ -279,8 +280,9 @@ struct devmodel_mirror {
 	u32 ctx;
 
 	struct mmu_interval_notifier notifier;
-	struct mutex pt_lock;	/* root and below, stopped, released */
+	struct mutex pt_lock;	/* root and below, ending, stopped, released */
 	struct page *root;
+	bool ending;
 	bool stopped;
 	bool released;
 
@@ -388,6 +390,8 @@ struct devmodel_pt_count devmodel_pt_count(struct devmodel_mirror *mirror,
 					   unsigned long start, unsigned long end);
 void devmodel_pt_read(struct devmodel_mirror *mirror, unsigned long start,
 		      unsigned long end, u64 *ptes);
+bool devmodel_pt_exclusive(struct devmodel_mirror *mirror, unsigned long *start,
+			   unsigned long end);
 
 /* update.c */
 void devmodel_pt_update(struct devmodel_mirror *mirror, unsigned long start,
@@ -412,6 +416,7 @@ int devmodel_mirror_exclusive(struct devmodel_mirror *mirror, unsigned long star
 			      unsigned long end);
 void devmodel_exclusive_end(struct devmodel_mirror *mirror, unsigned long start,
 			    unsigned long end);
+void devmodel_exclusive_end_all(struct devmodel_mirror *mirror);
 int devmodel_mirror_atomic(struct devmodel_mirror *mirror, unsigned long address, u64 seq);
 
 /* fault.c */

@@ -96,6 +96,18 @@ static void unclaim(struct devmodel_mirror *mirror, struct page *page)
 	mmap_read_unlock(mirror->mm);
 }
 
+/* The device does not get it after all, so nobody need be kept away. */
+static void give_up(struct devmodel_mirror *mirror, unsigned long address, struct page *page)
+{
+	bool excluded = !is_device_private_page(page);
+
+	unlock_page(page);
+	put_page(page);
+	if (excluded)
+		fixup_user_fault(mirror->mm, address, 0, NULL);
+	mmap_read_unlock(mirror->mm);
+}
+
 /* One try: fault the page in for writing, exclude it, map it, all under one sequence. */
 static struct page *try_claim(struct devmodel_mirror *mirror, unsigned long address,
 			      struct devmodel_pt_stash *stash, void *owner)
@@ -130,7 +142,7 @@ static struct page *try_claim(struct devmodel_mirror *mirror, unsigned long addr
 
 	pfn = page_to_pfn(page) | HMM_PFN_VALID | HMM_PFN_WRITE;
 	mutex_lock(&mirror->pt_lock);
-	if (mirror->stopped)
+	if (mirror->stopped || mirror->ending)
 		ret = -EFAULT;
 	else if (mmu_interval_read_retry(range.notifier, range.notifier_seq))
 		ret = -EBUSY;
@@ -139,7 +151,7 @@ static struct page *try_claim(struct devmodel_mirror *mirror, unsigned long addr
 	mutex_unlock(&mirror->pt_lock);
 	if (!ret)
 		return page;
-	unclaim(mirror, page);
+	give_up(mirror, address, page);
 	return ERR_PTR(ret);
 }
 
@@ -234,6 +246,17 @@ int devmodel_mirror_exclusive(struct devmodel_mirror *mirror, unsigned long star
 	return ret;
 }
 
+static bool find_exclusive(struct devmodel_mirror *mirror, unsigned long *start,
+			   unsigned long end)
+{
+	bool found;
+
+	mutex_lock(&mirror->pt_lock);
+	found = devmodel_pt_exclusive(mirror, start, end);
+	mutex_unlock(&mirror->pt_lock);
+	return found;
+}
+
 /**
  * devmodel_exclusive_end() - give what the device has alone back to the CPUs
  * @mirror: the mirror; its mmap_lock is held for reading
@@ -246,17 +269,53 @@ int devmodel_mirror_exclusive(struct devmodel_mirror *mirror, unsigned long star
 void devmodel_exclusive_end(struct devmodel_mirror *mirror, unsigned long start,
 			    unsigned long end)
 {
-	const u64 mask = DEVMODEL_PTE_ATOMIC | DEVMODEL_PTE_APERTURE;
-	u64 pte;
+	for (; start < end && find_exclusive(mirror, &start, end); start += PAGE_SIZE)
+		fixup_user_fault(mirror->mm, start, 0, NULL);
+}
 
-	for (; start < end; start += PAGE_SIZE) {
-		mutex_lock(&mirror->pt_lock);
-		devmodel_pt_read(mirror, start, start + PAGE_SIZE, &pte);
-		mutex_unlock(&mirror->pt_lock);
-		/* In the system aperture, which is 0. */
-		if ((pte & mask) == DEVMODEL_PTE_ATOMIC)
-			fixup_user_fault(mirror->mm, start, 0, NULL);
+/* Whoever holds it may wait for a device; who ends a mirror does not wait with him. */
+static bool lock_soon(struct mm_struct *mm)
+{
+	unsigned long deadline = jiffies + HZ;
+
+	while (!mmap_read_trylock(mm)) {
+		if (time_after(jiffies, deadline))
+			return false;
+		schedule_timeout_uninterruptible(1);
 	}
+	return true;
+}
+
+/**
+ * devmodel_exclusive_end_all() - the device is about to lose this mirror
+ * @mirror: the mirror
+ *
+ * Nothing becomes exclusive any more, and what is goes back to the CPUs. Else it
+ * would stay so until one touches it, and before 6.15 the kernel can neither
+ * move such a page, off a node that goes for example, nor reclaim it.
+ */
+void devmodel_exclusive_end_all(struct devmodel_mirror *mirror)
+{
+	unsigned long address = 0;
+
+	bool released;
+
+	mutex_lock(&mirror->pt_lock);
+	mirror->ending = true;
+	released = mirror->released;
+	mutex_unlock(&mirror->pt_lock);
+	/* An address space that is going takes its entries along. */
+	if (released || !mmget_not_zero(mirror->mm))
+		return;
+	for (; find_exclusive(mirror, &address, ULONG_MAX & PAGE_MASK); address += PAGE_SIZE) {
+		if (!lock_soon(mirror->mm))
+			break;
+		fixup_user_fault(mirror->mm, address, 0, NULL);
+		mmap_read_unlock(mirror->mm);
+		cond_resched();
+	}
+	/* The last user's exit would be ours, and with it waits for who knows whom. */
+	mmput_async(mirror->mm);
 }
 
 /* Has the device written to the page, or has the page been taken from it? */

@@ -115,10 +115,10 @@ static int migrate_once(struct devmodel_mirror *mirror, unsigned long start,
 		pull.start = start;
 		pull.end = next;
 		pull.outcomes = outcomes ? outcomes + ((start - first) >> PAGE_SHIFT) : NULL;
-		if (way == ANYWHERE_TO_HBM) {
+		if (way != SYSTEM_TO_HBM)
 			devmodel_exclusive_end(mirror, start, next);
+		if (way == ANYWHERE_TO_HBM)
 			ret = devmodel_peers_visit(dev, pull_from_peer, &pull);
-		}
 		if (!ret && way == HBM_TO_SYSTEM)
 			ret = pull_from(&pull, dev, NULL);
 		else if (!ret && may_leave_system(vma))

@@ -160,10 +160,11 @@ static void mirror_stop_locked(struct devmodel_mirror *mirror)
 
 /**
  * devmodel_mirror_stop() - end the device's use of a mirror, once
- * @mirror: the mirror
+ * @mirror: the mirror; mmap_lock is not held
  */
 void devmodel_mirror_stop(struct devmodel_mirror *mirror)
 {
+	devmodel_exclusive_end_all(mirror);
 	mutex_lock(&mirror->pt_lock);
 	mirror_stop_locked(mirror);
 	mutex_unlock(&mirror->pt_lock);

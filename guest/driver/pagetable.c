@@ -84,7 +84,7 @@ static void pt_walk_level(struct pt_walk *walk, struct page *table, int level,
 
 	if (!page_private(table))
 		return;
-	for (; address < end; address += size) {
+	for (; address < end && !walk->done; address += size) {
 		u64 *entry = &entries[level_index(address, level)];
 		u64 value = READ_ONCE(*entry);
 
@@ -162,6 +162,44 @@ void devmodel_pt_read(struct devmodel_mirror *mirror, unsigned long start,
 
 	memset(ptes, 0, ((end - start) >> PAGE_SHIFT) * sizeof(*ptes));
 	pt_walk(&walk);
+}
+
+static void visit_exclusive(struct pt_walk *walk, struct page *table, u64 *entry,
+			    unsigned long address, int level)
+{
+	u64 value = READ_ONCE(*entry);
+	struct page *page;
+
+	if (!(value & DEVMODEL_PTE_ATOMIC))
+		return;
+	/* Private pages are the device's by nature. */
+	page = devmodel_bus_page(walk->mirror->dev, value & (DEVMODEL_PTE_ADDRESS |
+							    DEVMODEL_PTE_APERTURE));
+	if (!page || is_device_private_page(page))
+		return;
+	walk->first = address;
+	walk->done = true;
+}
+
+/**
+ * devmodel_pt_exclusive() - find a page that the CPUs have been kept away from
+ * @mirror: the mirror, pt_lock held
+ * @start: page aligned; set to the first such page from there on
+ * @end: page aligned
+ *
+ * Return: whether there is one.
+ */
+bool devmodel_pt_exclusive(struct devmodel_mirror *mirror, unsigned long *start,
+			   unsigned long end)
+{
+	struct pt_walk walk = {
+		.mirror = mirror, .start = *start, .end = end, .visit = visit_exclusive,
+	};
+
+	pt_walk(&walk);
+	if (walk.done)
+		*start = walk.first;
+	return walk.done;
 }
 
 /* Free everything. The device uses the context no longer. */

@@ -62,6 +62,7 @@ struct pt_walk {
 	unsigned long count;
 	unsigned long dirty_start;
 	unsigned long dirty_end;
+	bool done;	/* set by @visit: nothing beyond this entry matters */
 	struct devmodel_pt_count tally;
 	u64 *ptes;
 	unsigned long *young;

@@ -172,6 +172,30 @@ static void taken_back(int dev)
 	EXPECT(cpu & DEVMODEL_PAGE_VALID);
 }
 
+/* What the device had alone is the CPUs' again when it goes, touched or not. */
+static void given_back(int dev)
+{
+	uint64_t *memory = map_anonymous(3);
+	struct devmodel_wait end;
+	uint32_t cpu[3], device[3];
+	int i;
+
+	pattern_write(memory, 3, 6);
+	for (i = 0; i < 3; i++)
+		EXPECT_OK(devmodel_run(dev, &end, "atomic_add", memory + WORDS(i), 1, 0));
+	EXPECT_OK(devmodel_snapshot(dev, memory, 3 * page_size(), cpu, device));
+	EXPECT(!cpu[0] && !cpu[1] && !cpu[2]);
+	devmodel_close(dev);
+	dev = devmodel_open(NULL);
+	EXPECT_OK(dev);
+	EXPECT_OK(devmodel_snapshot(dev, memory, 3 * page_size(), cpu, device));
+	for (i = 0; i < 3; i++) {
+		EXPECT(cpu[i] & DEVMODEL_PAGE_VALID);
+		EXPECT(!device[i]);
+	}
+	EXPECT_PATTERN(memory, 3, 6);
+}
+
 static void refuse(int dev, uint64_t *memory)
 {
 	struct devmodel_wait end;
@@ -323,6 +347,7 @@ int main(int argc, char **argv)
 		{ .name = "device and CPUs add to a word of a huge page", .run = huge_page },
 		{ .name = "atomics on pieces of a huge page", .run = pieces_of_a_huge_page },
 		{ .name = "a CPU touch takes the right back", .run = taken_back },
+		{ .name = "the last close gives the right back", .run = given_back },
 		{ .name = "atomics on what is not to be had alone are refused", .run = not_to_be_had },
 		{ .name = "atomics on a private file mapping", .run = file_private },
 		{ .name = "atomics across fork", .run = forked },

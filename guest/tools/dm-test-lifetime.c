@@ -317,9 +317,23 @@ static void function_name(char *name, size_t size)
 	snprintf(name, size, "%s", strrchr(path, '/') + 1);
 }
 
+/* Is HBM part of the machine's memory? */
+static bool node_is_there(void)
+{
+	FILE *file = fopen("/proc/iomem", "r");
+	bool found = false;
+	char line[256];
+
+	EXPECT(file);
+	while (fgets(line, sizeof(line), file))
+		found |= strstr(line, "System RAM (devmodel)") != NULL;
+	fclose(file);
+	return found;
+}
+
 static void by_unbind(int dev)
 {
-	uint64_t *memory = map_anonymous(PAGES);
+	uint64_t *memory = map_anonymous(PAGES), *counter = map_anonymous(1);
 	bool hbm = model_now(dev) != DEVMODEL_MODEL_MIRROR;
 	struct devmodel_wait end;
 	char name[32];
@@ -330,13 +344,20 @@ static void by_unbind(int dev)
 	dev = devmodel_open(NULL);
 	EXPECT_OK(dev);
 	device_writes(dev, memory, PAGES, 3);
-	if (hbm)
+	counter[0] = 1;
+	if (hbm) {
 		migrate_all(dev, memory, PAGES, DEVMODEL_TARGET_DEVICE);
-	handle = devmodel_launch(dev, "atomic_add", map_anonymous(1), FOR_EVER, 1);
+		migrate_all(dev, counter, 1, DEVMODEL_TARGET_DEVICE);
+	}
+	handle = devmodel_launch(dev, "atomic_add", counter, FOR_EVER, 1);
 	EXPECT_OK(handle);
+	EXPECT_ERRNO(devmodel_wait(dev, handle, 1, &end), ETIME);
 	function_name(name, sizeof(name));
 	kernel_set(DRIVER "unbind", name);
 	expect_lifetimes(1, 1);
+	/* A page that the device had alone does not hold it up, nobody having touched it. */
+	EXPECT(!node_is_there());
+	EXPECT(counter[0] > 1);
 	EXPECT_ERRNO(devmodel_wait(dev, handle, 1000, &end), ENODEV);
 	EXPECT_ERRNO(devmodel_launch(dev, "fill", memory, 1, 1), ENODEV);
 	/* What was in HBM has come home. */
@@ -411,6 +432,8 @@ static void races(int dev)
 		for (pause = 0; pause < 20 + 10 * (i % 4); pause++)
 			millisecond();
 		kernel_set(DRIVER "unbind", name);
+		/* Not even what a claim was under way for keeps it from leaving. */
+		EXPECT(!node_is_there());
 		kernel_set(DRIVER "bind", name);
 	}
 	atomic_store(stop, true);

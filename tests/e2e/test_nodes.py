@@ -8,7 +8,14 @@ from devmodel.machine import Machine
 
 SECONDS = 300
 NODE = "/sys/devices/system/node"
-PROGRAMS = ("dm-test-access", "dm-test-migrate", "dm-test-hbm", "dm-test-process")
+PROGRAMS = (
+    "dm-test-access",
+    "dm-test-atomic",
+    "dm-test-hbm",
+    "dm-test-lifetime",
+    "dm-test-migrate",
+    "dm-test-process",
+)
 
 pytestmark = pytest.mark.timeout(SECONDS + 120)
 on_nodes = pytest.mark.parametrize("config", ["numa", "cdm"], indirect=True)
