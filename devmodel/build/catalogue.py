@@ -28,7 +28,7 @@ class Entry:
     models: tuple[str, ...]
     """that it serves"""
     hmm_tests: int
-    """of the kernel's own tests, how many pass on our device: all that it has"""
+    """of the kernel's own tests, how many pass on our device; the rest is skipped on any"""
     whole_thp: bool
     release: str | None
     """what `uname -r` says"""

@@ -33,7 +33,7 @@ class Series:
     suite: str
     """where its source package is"""
     hmm_tests: int
-    """tests of its hmm-tests that pass on our device, which is all of them"""
+    """tests of its hmm-tests that pass on our device; the others are skipped, on any device"""
     whole_thp: bool
     """whether the kernel migrates a transparent huge page to device memory as one"""
     build_lines: int = 0
@@ -45,8 +45,10 @@ BACKPORTS = "trixie-backports"
 SERIES = {
     series.name: series
     for series in (
-        Series("7.2", "7.2", Kind.STOCK, BACKPORTS, 76, True),
-        Series("7.3", "7.3", Kind.STOCK, BACKPORTS, 76, True),
+        # Two tests of hmm-tests want GUP_TEST, which is off in it and cannot be a module: it calls
+        # what is not exported to any.
+        Series("7.2", "7.2", Kind.STOCK, BACKPORTS, 74, True),
+        Series("7.3", "7.3", Kind.STOCK, BACKPORTS, 74, True),
         Series("7.2-own", "7.2", Kind.OWN, BACKPORTS, 76, True, 2060),
         Series("6.1-own", "6.1", Kind.OWN, "bookworm", 58, False, 1850),
     )

@@ -30,7 +30,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="list the kernels that are known to work",
         description="List the kernels on which the driver's tests pass, whether they are here, and "
         "what is known of them. HMM-TESTS is how many of the kernel's own tests pass on our "
-        "device: all that it has. * marks what is booted where nothing names a kernel.",
+        "device; none fails. * marks what is booted where nothing names a kernel.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -7,6 +7,10 @@ import pytest
 
 from devmodel.machine import Machine
 
+MODELS = ("mirror", "private", "coherent")
+# Kernels on which free pages can be counted to some ten. The distribution's keeps caches of 2 MiB
+# for executable and per-CPU memory, and slabs by chance, and is off by a thousand at times.
+COUNTING = ("cdm", "7.2-own", "6.1-own")
 LOADS = 20
 # Loads until caches of the kernel's own have reached their size.
 WARM = 5
@@ -55,7 +59,12 @@ def traces(vm: Machine) -> dict[str, str]:
     return {name: vm.run(command).stdout for name, command in commands.items()}
 
 
+def counting(*models: str) -> list[str]:
+    return [f"{model}@{kernel}" for kernel in COUNTING for model in models]
+
+
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("config", [*MODELS, *counting(*MODELS)], indirect=True)
 def test_twenty_loads_leave_nothing(vm: Machine, config: str) -> None:
     with_driver = regions(vm)
     unload(vm)
@@ -69,10 +78,11 @@ def test_twenty_loads_leave_nothing(vm: Machine, config: str) -> None:
         unload(vm)
         free.append(free_pages(vm))
     assert traces(vm) == clean
-    lost = max(free[:WARM]) - free[-1]
-    assert lost < NOISE, f"free pages after each load: {free}"
+    if "@" in config:
+        lost = max(free[:WARM]) - free[-1]
+        assert lost < NOISE, f"free pages after each load: {free}"
     load(vm)
-    if config != "private":
+    if not config.startswith("private"):
         assert regions(vm) == with_driver
     stats = json.loads(vm.run(["dm-stats", "--json"]).check().stdout)
     assert stats["hbm_bytes_in_use"] == stats["mirrors"] == stats["page_table_pages"] == 0
@@ -99,6 +109,7 @@ def lost_pages(vm: Machine, work: str, warm: int, times: int) -> int:
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("config", counting(*MODELS), indirect=True)
 def test_a_hundred_more_loads_lose_no_page(vm: Machine) -> None:
     """A single page lost at each load would be a hundred, which is more than chance."""
     assert lost_pages(vm, "modprobe -r devmodel && modprobe devmodel", 10, 100) < NOISE
@@ -106,14 +117,14 @@ def test_a_hundred_more_loads_lose_no_page(vm: Machine) -> None:
 
 # What follows has to do with mirrors, which are the same under every model.
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("config", ["private"], indirect=True)
+@pytest.mark.parametrize("config", counting("private"), indirect=True)
 def test_a_thousand_mirrors_lose_no_page(vm: Machine) -> None:
     """Each with a page table, a program and a fault."""
     assert lost_pages(vm, "dm-run atomic_add @4096 3 1", 100, 1000) < NOISE
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("config", ["private"], indirect=True)
+@pytest.mark.parametrize("config", counting("private"), indirect=True)
 def test_launches_that_nobody_waits_for_lose_no_page(vm: Machine) -> None:
     """Sixteen programs at work when their process ends, three hundred times."""
     work = "dm-test-process --test 'exit while programs run'"
