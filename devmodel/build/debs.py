@@ -105,7 +105,7 @@ def unpack(packages: Sequence[Package], root: Path, reporter: Reporter, what: st
     # One tar for all: two that make the same folders get into each other's way. Links of the tree
     # that take a folder's place (/lib) stay what they are.
     tar = ["tar", "-x", "-C", str(root), "--ignore-zeros"]
-    tar += ["--no-same-owner", "--keep-directory-symlink"]
+    tar += ["--no-same-owner", "--no-overwrite-dir", "--keep-directory-symlink"]
     with (
         reporter.step(f"unpacking {what}", len(packages)) as step,
         ThreadPoolExecutor(AHEAD) as pool,

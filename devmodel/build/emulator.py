@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from devmodel.build import debs, tree
+from devmodel.build import debs, sandbox, tree
 from devmodel.build.lock import Request
 from devmodel.errors import HostNotReady
 from devmodel.progress import Reporter
@@ -77,7 +77,7 @@ def _of_tree(reporter: Reporter) -> Emulator:
 
 
 def _unpacked(path: Path) -> Emulator:
-    argv = tree.native(path, f"bin/{PROGRAM}")
+    argv = sandbox.native(path, f"bin/{PROGRAM}")
     for folder in FIRMWARE:
         argv += ["-L", str(path / "usr" / folder)]
     return Emulator(tuple(argv), _version(argv), "tree")

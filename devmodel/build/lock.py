@@ -1,6 +1,6 @@
 """Which packages a name stands for: resolved once, written down, and kept until it is asked anew.
 
-``locks/<name>.json`` in the cache says what was asked for, where it came from and when, and of
+``locks/<name>-<hash>.json`` in the cache says what was asked for, where it came from and when, and of
 each package the version and the hash. What is built from a lock depends on nothing else, so that
 it is the same tomorrow, and without a network.
 """
@@ -32,7 +32,7 @@ class Lock:
     @property
     def path(self) -> Path:
         """The file it is kept in."""
-        return _path(self.name)
+        return _path(self.name, self.wanted)
 
     @property
     def digest(self) -> str:
@@ -69,7 +69,7 @@ class Request:
 def find(request: Request) -> Lock | None:
     """The lock of a request, if it was resolved before. Nothing is asked."""
     try:
-        data = json.loads(_path(request.name).read_text())
+        data = json.loads(_path(request.name, request.wanted).read_text())
         packages = tuple(Package(**package) for package in data["packages"])
         found = Lock(request.name, tuple(data["wanted"]), packages, data["resolved"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -84,7 +84,7 @@ def obtain(request: Request, *, anew: bool = False) -> Lock:
     """
     if not anew and (found := find(request)) is not None:
         return found
-    with cache.locked(_path(request.name)):
+    with cache.locked(_path(request.name, request.wanted)):
         if not anew and (found := find(request)) is not None:
             return found
         lock = resolve(request)
@@ -120,5 +120,6 @@ def difference(before: Lock | None, now: Lock) -> str:
     return f"{len(changed)} of {len(now.packages)} packages are new: {shown}"
 
 
-def _path(name: str) -> Path:
-    return paths.cache() / "locks" / f"{name}.json"
+def _path(name: str, wanted: tuple[str, ...]) -> Path:
+    # Two versions of devmodel may want different things by one name.
+    return paths.cache() / "locks" / f"{name}-{cache.key(wanted=wanted)[:8]}.json"

@@ -4,7 +4,8 @@ A build there sees the same paths as outside, because the cache lies where it al
 write there and in a /tmp of its own; the tree is read-only. The kernel's build needs /proc
 (objtool reads its own limits), and so namespaces: bubblewrap makes them, or util-linux's unshare
 with a short shell script. Both work as an ordinary user where the kernel lets users have
-namespaces of their own.
+namespaces of their own. Where it does not (a container, a chroot) proot from the tree itself gives
+a command the same view by tracing it, which is slower and needs nobody's leave.
 
 Nothing goes on in there when whoever started it is gone, SIGKILL included: stdin must be a pipe
 whose other end that process holds (`command.run`'s `leash`), and its end is the command's.
@@ -24,6 +25,15 @@ SECONDS = 10.0
 LINKS = ("bin", "sbin", "lib", "lib64")
 NODES = ("null", "zero", "full", "random", "urandom")
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+PROOT = "bin/proot"
+# In words of sh: a session of its own, which ends with the leash. Its watcher must be nobody's
+# child: proot waits for all of its own.
+_TRACED = """\
+exec 3<&0 </dev/null
+( (cat <&3; kill -KILL 0) >/dev/null 2>&1 & )
+exec 3<&-
+exec "$@"
+"""
 # In words of sh: $1 the new root's mount point, $2 the tree, $3 where to start, then folders to
 # be seen at their own paths up to "--", then the command.
 _SCRIPT = """\
@@ -69,30 +79,28 @@ def wrap(tree: Path, argv: Sequence[str], *, cwd: Path, folders: Sequence[Path])
 
     HostNotReady, with the remedy, where this machine lets nobody have namespaces.
     """
-    method = choose(tree)
-    if method == "bwrap":
-        return _bwrap(tree, argv, cwd, folders)
-    return _unshare(tree, argv, cwd, folders)
+    return METHODS[choose(tree)](tree, argv, cwd, folders)
 
 
 @functools.cache
 def choose(tree: Path) -> str:
     """ "bwrap" or "unshare": what works here. HostNotReady if neither does."""
     tried = []
-    for name, make in (("bwrap", _bwrap), ("unshare", _unshare)):
-        obstacle = _try(name, make, tree)
+    for name in METHODS:
+        obstacle = _try(name, tree)
         if obstacle is None:
             return name
         tried.append(obstacle)
     raise HostNotReady(f"builds cannot be isolated here ({'; '.join(tried)})", hint=_remedy())
 
 
-def _try(name: str, make: Make, tree: Path) -> str | None:
+def _try(name: str, tree: Path) -> str | None:
     """Why a method does not work here; None if it does."""
-    if shutil.which(name) is None:
+    there = (tree / "usr" / PROOT).exists() if name == "proot" else shutil.which(name)
+    if not there:
         return f"no {name}"
     with subprocess.Popen(
-        make(tree, ["true"], Path("/"), []),
+        METHODS[name](tree, ["true"], Path("/"), []),
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -108,7 +116,7 @@ def _try(name: str, make: Make, tree: Path) -> str | None:
         said = process.stderr.read().strip().splitlines()
     if process.returncode == 0:
         return None
-    return f"{name}: {(said or [f'ended with {process.returncode}'])[-1].removeprefix(f'{name}: ')}"
+    return f"{name}: {(said or [f'ended with {process.returncode}'])[0].removeprefix(f'{name}: ')}"
 
 
 def _remedy() -> str:
@@ -149,3 +157,22 @@ def _unshare(tree: Path, argv: Sequence[str], cwd: Path, folders: Sequence[Path]
         line.append("--map-root-user")
     line += ["sh", "-c", _SCRIPT, "sh", f"{tree}/mnt", str(tree), str(cwd)]
     return [*line, *map(str, folders), "--", "env", f"PATH={PATH}", *argv]
+
+
+def _proot(tree: Path, argv: Sequence[str], cwd: Path, folders: Sequence[Path]) -> list[str]:
+    line = ["setsid", "sh", "-c", _TRACED, "sh", "env", f"PATH={PATH}", *native(tree, PROOT)]
+    line += ["-r", str(tree), "-w", str(cwd)]
+    for folder in ("/proc", "/dev", "/tmp", *folders):
+        line += ["-b", str(folder)]
+    return [*line, *argv]
+
+
+def native(tree: Path, program: str) -> list[str]:
+    """A command that runs /usr/PROGRAM of `tree` outside of it, with its own libraries."""
+    libraries = tree / "usr/lib/x86_64-linux-gnu"
+    loader = tree / "usr/lib64/ld-linux-x86-64.so.2"
+    line = [str(loader), "--argv0", Path(program).name, "--library-path", str(libraries)]
+    return [*line, str(tree / "usr" / program)]
+
+
+METHODS: dict[str, Make] = {"bwrap": _bwrap, "unshare": _unshare, "proot": _proot}

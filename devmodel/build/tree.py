@@ -27,6 +27,8 @@ TOOLS = (
     *("rsync", "cpio"),
     # the driver's lint
     "sparse",
+    # builds where there are no namespaces
+    "proot",
 )
 COMPILER = "gcc-14"
 KIND = "trees"
@@ -77,7 +79,7 @@ class Tree:
 
     def native(self, program: str) -> list[str]:
         """A command that runs /usr/PROGRAM of the tree outside of it, with its own libraries."""
-        return native(self.path, program)
+        return sandbox.native(self.path, program)
 
 
 REQUEST = Request("tools", TOOLS, SUITES, lambda archive: archive.closure(TOOLS))
@@ -110,15 +112,3 @@ def unpacked(request: Request, reporter: Reporter) -> tuple[Path, Lock]:
                 path.symlink_to(program)
 
     return debs.obtain(KIND, request, build, reporter, prefix=request.name)
-
-
-def native(tree: Path, program: str) -> list[str]:
-    """A command that runs /usr/PROGRAM of `tree` outside of it, with its own libraries."""
-    libraries = tree / "usr/lib/x86_64-linux-gnu"
-    loader = tree / "usr/lib64/ld-linux-x86-64.so.2"
-    return [
-        str(loader),
-        *("--argv0", Path(program).name),
-        *("--library-path", str(libraries)),
-        str(tree / "usr" / program),
-    ]

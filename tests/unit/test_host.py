@@ -59,8 +59,10 @@ def test_no_isolation_has_a_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     host.sandbox.choose.cache_clear()
     check = only("isolation")
     assert check.verdict is Verdict.FAIL
-    assert check.found == "builds cannot be isolated here (no bwrap; no unshare)"
+    assert check.found == "builds cannot be isolated here (no bwrap; no unshare; no proot)"
     assert check.remedy
+    (tmp_path / "setsid").touch(mode=0o755)
+    assert only("isolation").verdict is Verdict.NOTE
 
 
 def test_too_little_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
