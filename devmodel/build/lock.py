@@ -1,8 +1,8 @@
 """Which packages a name stands for: resolved once, written down, and kept until it is asked anew.
 
-``locks/<name>-<hash>.json`` in the cache says what was asked for, where it came from and when, and of
-each package the version and the hash. What is built from a lock depends on nothing else, so that
-it is the same tomorrow, and without a network.
+``locks/<name>-<hash>.json`` in the cache says what was asked for, when, and of each package the
+version and the hash. What is built from a lock depends on nothing else, so that it is the same
+tomorrow, and without a network.
 """
 
 import datetime

@@ -8,6 +8,7 @@ key                       default  meaning
 name                      file     the VM's name, for `devmodel ps` and the logs
 memory                    1G       guest RAM, 128M or more
 cpus                      2        virtual CPUs, 1 to 16
+nodes                     1        NUMA nodes that RAM and CPUs are spread over; QEMU 8.1
 accel                     auto     auto, kvm or tcg
 qemu                      auto     auto, host, tree (unpacked into the cache), or a program's path
 append                    ""       more kernel command line
@@ -60,6 +61,8 @@ from devmodel.errors import ConfigError
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
 DEFAULT_HBM = 256 << 20
 MIN_MEMORY = 128 << 20
+# Blocks of memory that the kernel takes for one: a node has whole ones.
+NODE_ALIGN = 128 << 20
 MAX_MEMORY = 64 << 30
 MAX_HBM = 64 << 30
 # CONFIG_NODES_SHIFT of guest/kernel/base.config allows 16.
@@ -201,6 +204,7 @@ class MachineConfig(Strict):
     name: str = "vm"
     memory: Size = 1 << 30
     cpus: StrictInt = 2
+    nodes: StrictInt = 1
     accel: Accel = Accel.AUTO
     qemu: StrictStr = "auto"
     append: str = ""
@@ -233,6 +237,22 @@ class MachineConfig(Strict):
         if not 1 <= value <= 16:
             raise ValueError(f"{value} CPUs are not possible; use 1 to 16")
         return value
+
+    @model_validator(mode="after")
+    def _nodes(self) -> "MachineConfig":
+        if not 1 <= self.nodes <= self.cpus:
+            raise ValueError(f"nodes: {self.nodes} is not possible; use 1 to {self.cpus} (cpus)")
+        if self.cpus % self.nodes:
+            raise ValueError(f"nodes: {self.cpus} CPUs do not spread over {self.nodes} nodes")
+        if self.memory % (self.nodes * NODE_ALIGN):
+            raise ValueError(
+                f"nodes: {sizes.show(self.memory)} do not fit {self.nodes} nodes; "
+                f"use a multiple of {sizes.show(self.nodes * NODE_ALIGN)}"
+            )
+        for device in self.devices:
+            if device.numa_node and device.numa_node < self.nodes:
+                raise ValueError(f"devices: node {device.numa_node} is one of RAM's; use another")
+        return self
 
     @field_validator("boot_timeout")
     @classmethod

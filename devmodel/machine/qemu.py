@@ -78,14 +78,15 @@ class Boot:
 def _common(config: MachineConfig, accelerator: Accelerator, boot: Boot) -> list[str]:
     machine = f"q35,accel={accelerator.name},max-ram-below-4g={LOW_LIMIT}"
     nodes = [device.numa_node for device in config.devices if device.numa_node]
-    machine += ",hmat=on" if nodes else ",memory-backend=ram"
+    machine += ",hmat=on" if nodes else ""
+    machine += "" if _is_numa(config) else ",memory-backend=ram0"
     # No boot ROM for the network card, no floppy, no DVD, no VGA: less to look at while booting.
     line = [*boot.emulator.argv, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
     line += ["-machine", f"{machine},smbus=off,vmport=off,pit=on,hpet=off"]
-    line += ["-cpu", accelerator.cpu, "-smp", str(config.cpus)]
+    line += ["-cpu", accelerator.cpu, "-smp", f"{config.cpus},sockets={config.nodes}"]
     line += ["-m", f"{config.memory >> 20}M{HOTPLUG.format(2 * config.memory >> 20) * bool(nodes)}"]
-    for node in nodes:
-        line += numa(node, config.cpus)
+    if _is_numa(config):
+        line += numa(config.nodes, max(nodes, default=0), config.cpus)
     line += ["-kernel", str(boot.kernel), "-initrd", str(boot.initrd)]
     words = [*APPEND, *(NODE_APPEND if nodes else ())]
     if accelerator.name == "tcg" and (rate := tsc.khz()) is not None:
@@ -99,22 +100,35 @@ def _common(config: MachineConfig, accelerator: Accelerator, boot: Boot) -> list
     return line
 
 
-def numa(node: int, cpus: int) -> list[str]:
-    """All RAM and all CPUs on node 0, and a node with neither for a device's HBM.
+def _is_numa(config: MachineConfig) -> bool:
+    return config.nodes > 1 or any(device.numa_node for device in config.devices)
+
+
+def numa(ram: int, device: int, cpus: int) -> list[str]:
+    """RAM and CPUs on the first `ram` nodes, and up to the node `device` ones with neither.
 
     The kernel takes the nodes for possible that SRAT names; QEMU gives the last one the range
-    where memory may be plugged in. HMAT has to describe every pair, or all falls into one tier.
+    where memory may be plugged in. Where there is such a node, HMAT has to describe every pair,
+    or all falls into one tier.
     """
-    line = ["-numa", f"node,nodeid=0,memdev=ram,cpus=0-{cpus - 1},initiator=0"]
-    for empty in range(1, node + 1):
+    line = []
+    for node in range(ram):
+        own = [str(cpu) for cpu in range(cpus) if cpu * ram // cpus == node]
+        initiator = [f"initiator={node}"] if device else []
+        words = [f"memdev=ram{node}", f"cpus={own[0]}-{own[-1]}", *initiator]
+        line += ["-numa", ",".join(["node", f"nodeid={node}", *words])]
+    for empty in range(ram, device + 1):
         line += ["-numa", f"node,nodeid={empty},initiator=0"]
-    for target in range(node + 1):
-        latency, bandwidth = (LOCAL if target == 0 else FAR)[1:]
-        pair = f"hmat-lb,initiator=0,target={target},hierarchy=memory"
-        line += ["-numa", f"{pair},data-type=access-latency,latency={latency}"]
-        line += ["-numa", f"{pair},data-type=access-bandwidth,bandwidth={bandwidth}"]
-    for source in range(node + 1):
-        for target in range(node + 1):
+    nodes = range(max(ram, device + 1))
+    if device:
+        for source in range(ram):
+            for target in nodes:
+                _, latency, bandwidth = LOCAL if source == target else FAR
+                pair = f"hmat-lb,initiator={source},target={target},hierarchy=memory"
+                line += ["-numa", f"{pair},data-type=access-latency,latency={latency}"]
+                line += ["-numa", f"{pair},data-type=access-bandwidth,bandwidth={bandwidth}"]
+    for source in nodes:
+        for target in nodes:
             distance = (LOCAL if source == target else FAR)[0]
             line += ["-numa", f"dist,src={source},dst={target},val={distance}"]
     return line
@@ -149,10 +163,12 @@ def live(
     line = _common(config, accelerator, boot)
     line += _virtiofs(fds.shares) or _nine_p(config)
     line += ["-S"]
-    line += [
-        "-object",
-        f"memory-backend-file,id=ram,size={config.memory},mem-path=/proc/self/fd/{fds.ram},share=on",
-    ]
+    # One file, as the agents see it, whatever the nodes.
+    part = config.memory // config.nodes
+    for node in range(config.nodes):
+        backend = f"memory-backend-file,id=ram{node},size={part},share=on"
+        offset = f",offset={node * part}" if node else ""
+        line += ["-object", f"{backend},mem-path=/proc/self/fd/{fds.ram}{offset}"]
     line += ["-chardev", f"socket,id=qmp,fd={fds.qmp}", "-mon", "chardev=qmp,mode=control"]
     line += ["-chardev", f"socket,id=console,fd={fds.console}", "-serial", "chardev:console"]
     for number, fd in enumerate(fds.devices):
@@ -170,7 +186,9 @@ def standalone(config: MachineConfig, accelerator: Accelerator, boot: Boot) -> l
     BAR 2 is there, all zeros: the driver finds no device behind it.
     """
     line = [*_common(config, accelerator, boot), *_nine_p(config)]
-    line += ["-object", f"memory-backend-memfd,id=ram,size={config.memory},share=on"]
+    part = config.memory // config.nodes
+    for node in range(config.nodes):
+        line += ["-object", f"memory-backend-memfd,id=ram{node},size={part},share=on"]
     line += ["-serial", "mon:stdio", *(["-S"] if boot.gdb else [])]
     for number, device in enumerate(config.devices):
         line += [

@@ -13,8 +13,8 @@ MISTAKES = {
     "unknown key": ("memroy: 1G", "memroy: unknown key; did you mean memory?"),
     "unknown key, far off": (
         "colour: red",
-        "colour: unknown key; known here: name, memory, cpus, accel, qemu, append, boot_timeout, "
-        "trace, kernel, devices, shares",
+        "colour: unknown key; known here: name, memory, cpus, nodes, accel, qemu, append, "
+        "boot_timeout, trace, kernel, devices, shares",
     ),
     "unknown key below": (
         "devices: [{modell: private}]",

@@ -55,8 +55,12 @@ def test_no_qemu_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_this_machines_own_unless_another_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake_qemu(tmp_path, monkeypatch, "QEMU emulator version 7.2.0")
+    fake_qemu(tmp_path, monkeypatch, "QEMU emulator version 8.1.0")
     assert emulator.obtain("auto", QUIET).origin == "host"
+    # Sound enough for whoever asks for it.
+    fake_qemu(tmp_path, monkeypatch, "QEMU emulator version 7.2.22")
+    assert emulator.obtain("auto", QUIET) is UNPACKED
+    assert emulator.obtain("host", QUIET).version == (7, 2, 22)
     assert emulator.obtain("tree", QUIET) is UNPACKED
     mine = emulator.obtain(str(tmp_path / emulator.PROGRAM), QUIET)
     assert mine.argv == (str(tmp_path / emulator.PROGRAM),)

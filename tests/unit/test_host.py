@@ -30,7 +30,7 @@ def test_no_qemu_is_one_to_be_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setenv("PATH", str(tmp_path))
     check = only("qemu")
     assert check.verdict is Verdict.NOTE
-    assert check.found == "none here: 38 MB to fetch, some 5 s"
+    assert check.found == "none here that will do: 38 MB to fetch, some 5 s"
 
 
 def test_what_is_to_be_fetched_and_from_where(monkeypatch: pytest.MonkeyPatch) -> None:

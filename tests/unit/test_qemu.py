@@ -34,8 +34,19 @@ def test_the_line_of_two_devices() -> None:
     assert ("-m", "1024M") in options
     assert (
         "-object",
-        "memory-backend-file,id=ram,size=1073741824,mem-path=/proc/self/fd/10,share=on",
+        "memory-backend-file,id=ram0,size=536870912,share=on,mem-path=/proc/self/fd/10",
     ) in options
+    # Its second half, in the same file.
+    assert (
+        "-object",
+        "memory-backend-file,id=ram1,size=536870912,share=on,mem-path=/proc/self/fd/10"
+        ",offset=536870912",
+    ) in options
+    assert [value for name, value in options if name == "-numa"] == [
+        "node,nodeid=0,memdev=ram0,cpus=0-0",
+        "node,nodeid=1,memdev=ram1,cpus=1-1",
+        *(f"dist,src={a},dst={b},val={10 if a == b else 40}" for a in (0, 1) for b in (0, 1)),
+    ]
     for number, fd in enumerate(FDS.devices):
         assert ("-chardev", f"socket,id=link{number},fd={fd}") in options
         assert (
@@ -49,7 +60,7 @@ def test_ram_is_split_where_the_agents_believe_it_is() -> None:
     line = qemu.live(MachineConfig(), TCG, BOOT, FDS)
     machine = line[line.index("-machine") + 1]
     assert "max-ram-below-4g=2147483648" in machine
-    assert "memory-backend=ram" in machine
+    assert "memory-backend=ram0" in machine
 
 
 def test_a_crash_is_an_exit_and_more_parameters_come_last() -> None:
@@ -127,7 +138,7 @@ def test_a_node_gets_room_and_a_place_in_the_firmwares_tables(tmp_path: Path) ->
     # QEMU takes one of the two.
     assert "memory-backend" not in machine
     assert ("-m", "1024M,slots=1,maxmem=2048M") in options
-    assert ("-numa", "node,nodeid=0,memdev=ram,cpus=0-3,initiator=0") in options
+    assert ("-numa", "node,nodeid=0,memdev=ram0,cpus=0-3,initiator=0") in options
     nodes = [value for option, value in options if option == "-numa" and "nodeid=" in value]
     assert [value.split(",")[1] for value in nodes] == ["nodeid=0", "nodeid=1", "nodeid=2"]
     # Each pair of an initiator and a target, and each pair of nodes.
