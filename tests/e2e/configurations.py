@@ -2,8 +2,6 @@
 
 import os
 
-import pytest
-
 from devmodel.build import kernel
 from devmodel.build.config import NAMED, KernelConfig
 from devmodel.build.series import Kind
@@ -31,18 +29,18 @@ def load(name: str) -> MachineConfig:
     return config.model_copy(update={"kernel": wanted})
 
 
-def skip_unless_wanted(name: str) -> None:
-    """Skip a test on another kernel than the default one, unless that was asked for by name."""
+def missing_kernel(name: str) -> str | None:
+    """The kernel of a configuration, if it is neither the default one nor asked for by name.
+
+    None if the test is to run.
+    """
     config = load(name).kernel
     if config == KernelConfig():
-        return
+        return None
     label = name.partition("@")[2] or next(n for n, named in NAMED.items() if named == config)
     wanted = os.environ.get("DEVMODEL_KERNELS", "").split(",")
     if "all" in wanted or label in wanted:
-        return
-    here = kernel.find(config) is not None
-    if here and label == WITHOUT_ASKING:
-        return
-    pytest.skip(
-        f"kernel {label} {'not asked for' if here else 'not here'}: make test KERNELS={label}"
-    )
+        return None
+    if label == WITHOUT_ASKING and kernel.find(config) is not None:
+        return None
+    return label

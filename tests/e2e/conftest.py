@@ -6,18 +6,21 @@ A test that takes `vm` runs once for each of CONFIGS. One that is for some of th
     def test_something(vm: Machine) -> None: ...
 
 A configuration's name with a kernel behind it, as in "private@7.2-own", is that configuration on
-that kernel. It is skipped unless DEVMODEL_KERNELS asks for it (`make test KERNELS=7.2-own`); so is
-model cdm, but where its kernel is here already.
+that kernel; `@pytest.mark.machine(NAME)` says so of a test without `config`. They are left out
+unless DEVMODEL_KERNELS asks for that kernel (`make test KERNELS=7.2-own`); so is model cdm, but
+where its kernel is here already. A line for each kernel at the end says how many that were.
 
 `config` has session scope, so pytest groups the tests by it and one VM runs at a time. A test
 fails if the guest's kernel complained during it, unless it called `vm.expect(...)`. A guest that
 died is booted again for the next test.
 """
 
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from configurations import load, skip_unless_wanted
+from configurations import load, missing_kernel
 
 from devmodel.errors import GuestError
 from devmodel.machine import Machine
@@ -25,6 +28,40 @@ from devmodel.progress import Reporter
 
 CONFIGS = ("mirror", "private", "coherent")
 RESET_SECONDS = 60.0
+FOLDER = Path(__file__).parent
+
+
+LEFT_OUT: Counter[str] = Counter()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what needs a kernel that nobody asked for."""
+    here, away = [], []
+    known: dict[str, str | None] = {}
+    for item in items:
+        names = [str(name) for mark in item.iter_markers("machine") for name in mark.args]
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        if "config" in parameters and "config" in getattr(item, "fixturenames", ()):
+            names.append(str(parameters["config"]))
+        kernels = set()
+        for name in names if FOLDER in item.path.parents else []:
+            if name not in known:
+                known[name] = missing_kernel(name)
+            kernels.add(known[name])
+        missing = sorted(kernel for kernel in kernels if kernel is not None)
+        LEFT_OUT.update(missing[:1])
+        (away if missing else here).append(item)
+    if away:
+        config.hook.pytest_deselected(items=away)
+        items[:] = here
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line for each kernel."""
+    for kernel, count in LEFT_OUT.items():
+        terminalreporter.write_line(
+            f"{count} tests on kernel {kernel} were not asked for: make test KERNELS={kernel}"
+        )
 
 
 class Fleet:
@@ -64,9 +101,7 @@ def fleet() -> Iterator[Fleet]:
 @pytest.fixture(scope="session", params=CONFIGS)
 def config(request: pytest.FixtureRequest) -> str:
     """The configuration's name."""
-    name = str(request.param)
-    skip_unless_wanted(name)
-    return name
+    return str(request.param)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from configurations import load, skip_unless_wanted
+from configurations import load
 
 from devmodel.machine import Machine
 from devmodel.progress import Reporter
@@ -44,9 +44,8 @@ def seen(*, cdm: bool) -> tuple[list[str], list[str], str]:
 
 
 @pytest.mark.timeout(SECONDS)
+@pytest.mark.machine("private@7.2-own", "private@cdm")
 def test_nothing_changes_without_a_device(no_vm: Any) -> None:
-    for name in ("private@7.2-own", "private@cdm"):
-        skip_unless_wanted(name)
     no_vm.end()
     look, orders, state = seen(cdm=False)
     assert state == ""

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from configurations import load, skip_unless_wanted
+from configurations import load
 from rich.console import Console
 
 from devmodel.build.config import NAMED
@@ -13,15 +13,24 @@ from devmodel.experiment import hmm_tests
 DEFAULT = "7.2"
 
 
+def machine(kernel: str) -> str:
+    return hmm_tests.CONFIG if kernel == DEFAULT else f"{hmm_tests.CONFIG}@{kernel}"
+
+
+KERNELS = [
+    pytest.param(name, marks=pytest.mark.machine(machine(name)))
+    for name in NAMED
+    if not NAMED[name].debug
+]
+
+
 @pytest.mark.timeout(1200)
 @pytest.mark.usefixtures("no_vm")
-@pytest.mark.parametrize("kernel", [name for name in NAMED if not NAMED[name].debug])
+@pytest.mark.parametrize("kernel", KERNELS)
 def test_all_pass_and_none_that_the_kernel_passes_fails(
     kernel: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    name = hmm_tests.CONFIG if kernel == DEFAULT else f"{hmm_tests.CONFIG}@{kernel}"
-    skip_unless_wanted(name)
-    config = load(name)
+    config = load(machine(kernel))
     code = hmm_tests.run(config, tmp_path, console=Console(stderr=True))
     ours, theirs = capsys.readouterr().out.splitlines()
     log = (tmp_path / "hmm-tests-devmodel.tap").read_text()

@@ -6,7 +6,6 @@ import sys
 from typing import Any
 
 import pytest
-from configurations import skip_unless_wanted
 
 pytestmark = [pytest.mark.usefixtures("no_vm"), pytest.mark.timeout(400)]
 
@@ -67,8 +66,8 @@ def test_a_plain_node_takes_what_nobody_asked_it_for() -> None:
         assert found[name]["allowed"] and found[name]["arrived"] > 0, name
 
 
+@pytest.mark.machine("cdm")
 def test_a_node_of_coherent_device_memory_takes_what_names_it_and_nothing_else() -> None:
-    skip_unless_wanted("cdm")
     found = probes("cdm")
     assert found.keys() >= SPILLS | NEVER
     for name, row in found.items():
