@@ -56,6 +56,19 @@ MISTAKES = {
     "boolean number": ("cpus: true", "cpus: True is no whole number; write one like 2"),
     "no CPU": ("cpus: 0", "cpus: 0 CPUs are not possible; use 1 to 16"),
     "many CPUs": ("cpus: 17", "cpus: 17 CPUs are not possible; use 1 to 16"),
+    "more nodes than CPUs": ("nodes: 3", "nodes: 3 is not possible; use 1 to 2 (cpus)"),
+    "CPUs that do not spread": (
+        "{nodes: 2, cpus: 3}",
+        "nodes: 3 CPUs do not spread over 2 nodes",
+    ),
+    "a node of half a block": (
+        "{nodes: 2, memory: 384M}",
+        "nodes: 384M do not fit 2 nodes; use a multiple of 256M",
+    ),
+    "a device on a node of RAM": (
+        "{nodes: 2, devices: [{model: numa}]}",
+        "devices: node 1 is one of RAM's; use another",
+    ),
     "unknown accelerator": (
         "accel: xen",
         "accel: 'xen' is not known; use 'auto', 'kvm' or 'tcg'",
