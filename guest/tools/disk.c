@@ -22,7 +22,6 @@
 #include "disk.h"
 #include "row.h"
 
-#define SWAP		"/dev/ram0"
 #define SWAP_KIB	"16384"
 #define DISK_BYTES	(8 << 20)
 #define MOUNT_POINT	"/tmp/dm-test-disk"
@@ -31,17 +30,18 @@
 
 void swap_on(void)
 {
-	if (access(SWAP, W_OK))
-		ktap_skip("this kernel has no " SWAP);
+	load_module(SWAP_MODULE);
+	if (access(SWAP_DEVICE, W_OK))
+		ktap_skip("this kernel has no " SWAP_DEVICE);
 	/* A test that failed may have left it on. */
-	swapoff(SWAP);
-	EXPECT_EQ(system("mkswap " SWAP " " SWAP_KIB " >/dev/null"), 0);
-	EXPECT(!swapon(SWAP, 0));
+	swapoff(SWAP_DEVICE);
+	EXPECT_EQ(system("mkswap " SWAP_DEVICE " " SWAP_KIB " >/dev/null"), 0);
+	EXPECT(!swapon(SWAP_DEVICE, 0));
 }
 
 void swap_off(void)
 {
-	EXPECT(!swapoff(SWAP));
+	EXPECT(!swapoff(SWAP_DEVICE));
 }
 
 static bool swapped(const void *address, size_t pages)
@@ -88,10 +88,13 @@ void swap_out(void *address, size_t pages)
 static void loop_path(char *path, size_t size)
 {
 	struct loop_config config = { .info = { .lo_flags = LO_FLAGS_AUTOCLEAR } };
-	int control = open("/dev/loop-control", O_RDWR), loop, number, held;
+	int control, loop, number, held;
 
+	load_module("loop");
+	control = open("/dev/loop-control", O_RDWR);
+	if (control < 0)
+		ktap_skip("this kernel has no loop devices");
 	config.fd = memfd_create("disk", 0);
-	EXPECT(control >= 0);
 	EXPECT(!ftruncate(config.fd, DISK_BYTES));
 	number = ioctl(control, LOOP_CTL_GET_FREE);
 	EXPECT(number >= 0);
@@ -117,7 +120,12 @@ const char *disk_mount(void)
 	EXPECT(!unshare(CLONE_NEWNS));
 	EXPECT(!mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL));
 	EXPECT(!mkdir(MOUNT_POINT, 0700) || errno == EEXIST);
-	EXPECT(!mount(path, MOUNT_POINT, "ext4", 0, NULL));
+	load_module("ext4");
+	if (mount(path, MOUNT_POINT, "ext4", 0, NULL)) {
+		if (errno == ENODEV)
+			ktap_skip("this kernel has no ext4");
+		ktap_fail(__FILE__, __LINE__, "mount of %s: %s", path, strerror(errno));
+	}
 	return MOUNT_POINT;
 }
 

@@ -110,6 +110,11 @@ long pattern_wrong(const void *address, size_t pages, uint64_t seed);
 				  (unsigned long long)((const uint64_t *)(address))[wrong_]); \
 	} while (0)
 
+/*
+ * Load a module, with its parameters, that this kernel may as well have built
+ * in, or not at all: whoever needs it sees for himself.
+ */
+void load_module(const char *words);
 /* Open the last device of the machine; device 0 is what a test is given. */
 int open_last(void);
 /*

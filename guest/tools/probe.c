@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "disk.h"
 #include "ktap.h"
 #include "probe.h"
 
@@ -292,7 +293,7 @@ void settings_restore(void)
 {
 	struct probe_shared *shared = probe_shared;
 
-	swapoff(PROBE_SWAP);
+	swapoff(SWAP_DEVICE);
 	while (shared->settings > 0) {
 		shared->settings--;
 		if (!write_text(shared->setting[shared->settings].path,
@@ -304,8 +305,9 @@ void settings_restore(void)
 
 void swap_on(void)
 {
-	PROBE_MUST(!system("mkswap " PROBE_SWAP " >/dev/null"));
-	PROBE_MUST(!swapon(PROBE_SWAP, 0));
+	load_module(SWAP_MODULE);
+	PROBE_MUST(!system("mkswap " SWAP_DEVICE " >/dev/null"));
+	PROBE_MUST(!swapon(SWAP_DEVICE, 0));
 }
 
 void group_enter(const char *controller)

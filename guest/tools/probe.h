@@ -60,7 +60,6 @@ bool probe_find_node(bool *cdm);
 #define PROBE_FOLDER	"/run/dm-probe"
 #define PROBE_DISK	PROBE_FOLDER "/disk"
 #define PROBE_CGROUPS	PROBE_FOLDER "/cgroups"
-#define PROBE_SWAP	"/dev/ram0"
 
 /* Make them, and take them away again. False: no; the reason is on stderr. */
 bool probe_fixture(void);

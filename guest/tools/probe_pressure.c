@@ -77,6 +77,8 @@ bool probe_fixture(void)
 		"truncate -s 64G " HOLES "; "
 		"mount -t cgroup2 none " PROBE_CGROUPS "; mkdir -p " PROBE_CGROUPS "/probe";
 
+	load_module("loop");
+	load_module("ext4");
 	return system(commands) == 0;
 }
 

@@ -92,6 +92,15 @@ long pattern_wrong(const void *address, size_t pages, uint64_t seed)
 	return -1;
 }
 
+void load_module(const char *words)
+{
+	char command[80];
+
+	snprintf(command, sizeof(command), "modprobe -q %s 2>/dev/null", words);
+	if (system(command))
+		return;
+}
+
 int open_last(void)
 {
 	char path[32];

@@ -110,6 +110,21 @@ def test_the_driver_finds_its_device(guest: Machine) -> None:
     assert registers.state(device.region) is DeviceState.READY
 
 
+def huge_pages(vm: Machine) -> str:
+    """When the kernel uses them: "always [madvise] never"."""
+    return vm.run(["cat", "/sys/kernel/mm/transparent_hugepage/enabled"]).check().stdout
+
+
+def test_kernels_are_told_what_programs_take_for_granted(guest: Machine) -> None:
+    """By themselves they turn huge pages off where memory is little, or use them always."""
+    assert "[madvise]" in huge_pages(guest)
+
+
+def test_the_kernels_command_line_goes_before() -> None:
+    with Machine(small(memory="1G", append="transparent_hugepage=always")) as vm:
+        assert "[always]" in huge_pages(vm)
+
+
 def test_the_guests_clock_runs_as_fast_as_the_hosts(guest: Machine) -> None:
     """Also on a loaded host, where calibrating against emulated timers fails."""
 

@@ -26,6 +26,7 @@ SECONDS = 900
 # Everything as eager as it can be told to be.
 PRESSURE = """
 set -e
+modprobe -q brd rd_nr=1 rd_size=262144 || :
 mkswap /dev/ram0 >/dev/null
 swapon /dev/ram0
 cd /sys/kernel/mm
