@@ -2,9 +2,13 @@
 /*
  * A process that has nothing to do with the device and wants memory: takes it
  * until node 0 is at its limit, tells, and holds it until its input ends.
+ *
+ * Where that is depends on the kernel: for the sake of huge pages it keeps ten
+ * times as much free as without. So all is measured from its low watermark.
  */
 #include <err.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +17,7 @@
 
 #include "nodes.h"
 
-/* The last stretch goes in small steps of small pages. */
+/* The last stretch above the mark goes in small steps of small pages. */
 #define LAST_STRETCH	(48UL << 20)
 #define STEP		(256UL << 10)
 /* Given back at the limit, so that the others can work. */
@@ -48,6 +52,21 @@ static long elsewhere(void)
 	return node < 0 ? 0 : node_pages_of(getpid(), node);
 }
 
+static bool below(int node)
+{
+	struct node_level level = node_level(node);
+
+	return level.free < level.low;
+}
+
+/* No node that is there for this process has anything left above its mark. */
+static bool at_limit(void)
+{
+	int node = nodes_device();
+
+	return below(0) && (node < 0 || !node_allowed(node) || below(node));
+}
+
 /* Who is killed if there is too little for all. */
 static void volunteer(void)
 {
@@ -61,8 +80,9 @@ static void volunteer(void)
 int main(int argc, char **argv)
 {
 	struct node_level level;
-	size_t bulk = 0, taken = 0, room;
+	size_t bulk = 0, taken = 0, most, room;
 	char *memory, last;
+	long before;
 
 	if (argc > 1) {
 		printf("usage: dm-hog\n"
@@ -74,28 +94,28 @@ int main(int argc, char **argv)
 	page = sysconf(_SC_PAGESIZE);
 	volunteer();
 	level = node_level(0);
-	if (level.free * page > LAST_STRETCH)
-		bulk = level.free * page - LAST_STRETCH;
+	if (level.free * page > level.low * page + LAST_STRETCH)
+		bulk = (level.free - level.low) * page - LAST_STRETCH;
 	memory = take(bulk + 1);
 	madvise(memory, bulk, MADV_HUGEPAGE);
 	touch(memory, bulk);
-	/* Twice the stretch, for what lands elsewhere; it is only addresses. */
-	memory = take(2 * LAST_STRETCH);
-	madvise(memory, 2 * LAST_STRETCH, MADV_NOHUGEPAGE);
-	while (taken < 2 * LAST_STRETCH) {
-		level = node_level(0);
-		/* Half way below the mark: pages from there on are those of somebody in need. */
-		if (level.free < (level.low + level.min) / 2 || elsewhere() * page >= ENOUGH)
-			break;
+	/* Only addresses: what processors keep in lists of their own comes too, and is not free. */
+	most = sysconf(_SC_PHYS_PAGES) * page & -STEP;
+	memory = take(most);
+	madvise(memory, most, MADV_NOHUGEPAGE);
+	before = elsewhere();
+	while (taken < most && (elsewhere() - before) * page < ENOUGH && !at_limit()) {
 		touch(memory + taken, STEP);
 		taken += STEP;
 	}
+	level = node_level(0);
 	printf("took %zu MiB; node 0 has %ld pages free, its marks are %ld and %ld; "
 	       "%ld pages are elsewhere\n", (bulk + taken) >> 20, level.free, level.low, level.min,
 	       elsewhere());
 	fflush(stdout);
+	/* What came first came from node 0. */
 	room = taken < ROOM ? taken : ROOM;
-	if (munmap(memory, room))
+	if (room && munmap(memory, room))
 		err(1, "munmap");
 	while (read(0, &last, 1) > 0)
 		;

@@ -5,9 +5,11 @@
 #include <dirent.h>
 #include <err.h>
 #include <fcntl.h>
+#include <linux/mempolicy.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "nodes.h"
@@ -46,6 +48,16 @@ int nodes_device(void)
 	unsigned long long nodes = node_list("has_memory") & ~node_list("has_cpu");
 
 	return nodes ? __builtin_ctzll(nodes) : -1;
+}
+
+bool node_allowed(int node)
+{
+	unsigned long long nodes = 0;
+
+	/* A kernel without NUMA has no other node either. */
+	if (syscall(SYS_get_mempolicy, NULL, &nodes, MAX_NODES, NULL, MPOL_F_MEMS_ALLOWED))
+		return false;
+	return nodes >> node & 1;
 }
 
 /* Bring per-processor counts up to date, as far as one may. */

@@ -3,10 +3,13 @@
 #ifndef _NODES_H
 #define _NODES_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 /* The node that has memory and no CPU, which is a device's; -1 if there is none. */
 int nodes_device(void);
+/* Whether this process may get memory there without asking for it. */
+bool node_allowed(int node);
 
 struct node_level {
 	long free;	/* pages that nobody has */

@@ -120,6 +120,21 @@ def test_a_hog_takes_what_there_is(vm: Machine) -> None:
     assert int(kib) > 700 << 10
 
 
+@pytest.mark.parametrize("config", ["mirror", "numa"], indirect=True)
+@pytest.mark.parametrize("kib", [4 << 10, 88 << 10])
+def test_a_hog_goes_by_the_marks_there_are(vm: Machine, config: str, kib: int) -> None:
+    """From what a kernel keeps free without huge pages, to twice as much as it does with them."""
+    setting = "/proc/sys/vm/min_free_kbytes"
+    before = vm.run(["cat", setting]).check().stdout.strip()
+    vm.run(f"echo {kib} > {setting}").check()
+    try:
+        result = workloads.run(vm, workloads.WORKLOADS["hog"])
+    finally:
+        vm.run(f"echo {before} > {setting}").check()
+    assert result.checked
+    assert (result.spilled_pages > 0) == (config == "numa")
+
+
 @pytest.mark.timeout(400)
 @pytest.mark.usefixtures("no_vm")
 def test_compare_as_json() -> None:
