@@ -38,6 +38,8 @@ exec "$@"
 # be seen at their own paths up to "--", then the command.
 _SCRIPT = """\
 set -e
+# Where users do not look for chroot.
+PATH=$PATH:/usr/sbin:/sbin
 root=$1 tree=$2 where=$3
 shift 3
 exec 3<&0 </dev/null

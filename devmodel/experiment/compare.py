@@ -118,7 +118,9 @@ def compare(
     work = _Work(chosen, text)
 
     def came(_: str, run: ModelRun) -> None:
-        console.print(comparison.table([Row(result, run.device_lost) for result in run.results]))
+        rows = [Row(result, run.device_lost) for result in run.results]
+        width = max(console.width, comparison.WIDTH)
+        console.print(comparison.table(rows), width=width, crop=False)
 
     return fleet.run(models, work, console, stages=len(chosen) + 1, width=jobs, came=came)
 
