@@ -18,7 +18,7 @@ from pathlib import Path
 
 from devmodel import sizes
 from devmodel.abi.registers import VECTORS
-from devmodel.build.emulator import Emulator
+from devmodel.build.emulator import PROGRAM, Emulator
 from devmodel.link.rammap import LOW_LIMIT
 from devmodel.machine import tsc
 from devmodel.machine.accel import Accelerator
@@ -80,8 +80,10 @@ def _common(config: MachineConfig, accelerator: Accelerator, boot: Boot) -> list
     nodes = [device.numa_node for device in config.devices if device.numa_node]
     machine += ",hmat=on" if nodes else ""
     machine += "" if _is_numa(config) else ",memory-backend=ram0"
+    # By its loader it would be called ld-linux in lists of processes.
+    line = [*boot.emulator.argv, "-name", f"{config.name},process={PROGRAM}"]
     # No boot ROM for the network card, no floppy, no DVD, no VGA: less to look at while booting.
-    line = [*boot.emulator.argv, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
+    line += ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
     line += ["-machine", f"{machine},smbus=off,vmport=off,pit=on,hpet=off"]
     line += ["-cpu", accelerator.cpu, "-smp", f"{config.cpus},sockets={config.nodes}"]
     line += ["-m", f"{config.memory >> 20}M{HOTPLUG.format(2 * config.memory >> 20) * bool(nodes)}"]

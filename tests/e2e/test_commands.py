@@ -15,6 +15,8 @@ import pytest
 DEVMODEL = [sys.executable, "-m", "devmodel.cli.main"]
 CONFIG = "memory: 256M\ndevices:\n  - model: mirror\n"
 SECONDS = 60
+# As lists of processes show it, whichever QEMU it is.
+QEMU = "qemu-system-x86"
 
 pytestmark = [pytest.mark.usefixtures("no_vm"), pytest.mark.timeout(180)]
 
@@ -67,9 +69,10 @@ def processes_of(keeper: int) -> dict[str, int]:
     for child in Path(f"/proc/{keeper}/task").glob("*/children"):
         for pid in child.read_text().split():
             words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-            kind = "agent" if "devmodel.agent" in words else Path(words[0]).name
+            name = Path(f"/proc/{pid}/comm").read_text().strip()
+            kind = "agent" if "devmodel.agent" in words else name
             found[kind] = os.pidfd_open(int(pid))
-    assert sorted(found) == ["agent", "qemu-system-x86_64"]
+    assert sorted(found) == ["agent", QEMU]
     return found
 
 
@@ -183,7 +186,7 @@ def test_a_killed_qemu_takes_the_agent_with_it() -> None:
     (found,) = vms()
     keeper = os.pidfd_open(int(str(found["pid"])))
     processes = processes_of(int(str(found["pid"])))
-    signal.pidfd_send_signal(processes["qemu-system-x86_64"], signal.SIGKILL)
+    signal.pidfd_send_signal(processes[QEMU], signal.SIGKILL)
     assert ended(processes["agent"])
     assert ended(keeper)
     assert vms() == []
