@@ -87,6 +87,7 @@ static void neighbours(int dev)
 	uint8_t *memory = (uint8_t *)(((uintptr_t)mapping + HUGE - 1) & -HUGE);
 	struct devmodel_stats start;
 
+	EXPECT(!madvise(mapping, 2 * HUGE, MADV_NOHUGEPAGE));
 	pattern_write(memory, 128, 4);
 	pattern_write(copy, 128, 4);
 	/* A hole at 30, pages in system memory from 32 to 39; another mapping from 64 on. */
