@@ -171,7 +171,8 @@ def _tree(path: Path, reporter: Reporter) -> Kernel:
             own.merge(path, output, [own.FRAGMENTS / "base.config"], log, tools, [path])
         kconfig.check(output / ".config")
         lines = SERIES[OWN[0]].build_lines
-        own.make(path, output, log, "the kernel", lines, reporter, tools, folders=[path])
+        words = ["LOCALVERSION="]
+        own.make(path, output, log, "the kernel", lines, reporter, tools, words, [path])
     stat = (output / "arch/x86/boot/bzImage").stat()
     return _built(output, tools, cache.key(path=str(path), built=stat.st_mtime_ns))
 
