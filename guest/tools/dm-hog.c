@@ -52,19 +52,17 @@ static long elsewhere(void)
 	return node < 0 ? 0 : node_pages_of(getpid(), node);
 }
 
-static bool below(int node)
+static bool below(struct node_level level)
 {
-	struct node_level level = node_level(node);
-
 	return level.free < level.low;
 }
 
-/* No node that is there for this process has anything left above its mark. */
-static bool at_limit(void)
+/* No node that is there for this process has anything left above its mark; node 0 is at @level. */
+static bool at_limit(struct node_level level)
 {
 	int node = nodes_device();
 
-	return below(0) && (node < 0 || !node_allowed(node) || below(node));
+	return below(level) && (node < 0 || !node_allowed(node) || below(node_level(node)));
 }
 
 /* Who is killed if there is too little for all. */
@@ -104,11 +102,12 @@ int main(int argc, char **argv)
 	memory = take(most);
 	madvise(memory, most, MADV_NOHUGEPAGE);
 	before = elsewhere();
-	while (taken < most && (elsewhere() - before) * page < ENOUGH && !at_limit()) {
+	for (; taken < most; taken += STEP) {
+		level = node_level(0);
+		if (at_limit(level) || (elsewhere() - before) * page >= ENOUGH)
+			break;
 		touch(memory + taken, STEP);
-		taken += STEP;
 	}
-	level = node_level(0);
 	printf("took %zu MiB; node 0 has %ld pages free, its marks are %ld and %ld; "
 	       "%ld pages are elsewhere\n", (bulk + taken) >> 20, level.free, level.low, level.min,
 	       elsewhere());
