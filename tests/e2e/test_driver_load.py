@@ -8,9 +8,12 @@ import pytest
 from devmodel.machine import Machine
 
 MODELS = ("mirror", "private", "coherent")
-# Kernels on which free pages can be counted to some ten. The distribution's keeps caches of 2 MiB
-# for executable and per-CPU memory, and slabs by chance, and is off by a thousand at times.
+# Kernels on which free pages can be counted to some ten; the distribution's keeps slabs by chance.
 COUNTING = ("cdm", "7.2-own", "6.1-own")
+# Newer ones keep executable memory in blocks of this many pages, and give them back when they like:
+# a whole block more or less says nothing, and more slabs come and go.
+BLOCK, BLOCK_NOISE = 512, 80
+OLD = "6.1"
 LOADS = 20
 # Loads until caches of the kernel's own have reached their size.
 WARM = 5
@@ -59,6 +62,13 @@ def traces(vm: Machine) -> dict[str, str]:
     return {name: vm.run(command).stdout for name, command in commands.items()}
 
 
+def is_lost(pages: int, config: str) -> bool:
+    """Whether so many pages less after some work is more than chance."""
+    if OLD in config:
+        return pages >= NOISE
+    return abs((pages + BLOCK // 2) % BLOCK - BLOCK // 2) >= BLOCK_NOISE
+
+
 def counting(*models: str) -> list[str]:
     return [f"{model}@{kernel}" for kernel in COUNTING for model in models]
 
@@ -80,7 +90,7 @@ def test_twenty_loads_leave_nothing(vm: Machine, config: str) -> None:
     assert traces(vm) == clean
     if "@" in config:
         lost = max(free[:WARM]) - free[-1]
-        assert lost < NOISE, f"free pages after each load: {free}"
+        assert not is_lost(lost, config), f"free pages after each load: {free}"
     load(vm)
     if not config.startswith("private"):
         assert regions(vm) == with_driver
@@ -110,25 +120,28 @@ def lost_pages(vm: Machine, work: str, warm: int, times: int) -> int:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("config", counting(*MODELS), indirect=True)
-def test_a_hundred_more_loads_lose_no_page(vm: Machine) -> None:
+def test_a_hundred_more_loads_lose_no_page(vm: Machine, config: str) -> None:
     """A single page lost at each load would be a hundred, which is more than chance."""
-    assert lost_pages(vm, "modprobe -r devmodel && modprobe devmodel", 10, 100) < NOISE
+    lost = lost_pages(vm, "modprobe -r devmodel && modprobe devmodel", 10, 100)
+    assert not is_lost(lost, config), lost
 
 
 # What follows has to do with mirrors, which are the same under every model.
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("config", counting("private"), indirect=True)
-def test_a_thousand_mirrors_lose_no_page(vm: Machine) -> None:
+def test_a_thousand_mirrors_lose_no_page(vm: Machine, config: str) -> None:
     """Each with a page table, a program and a fault."""
-    assert lost_pages(vm, "dm-run atomic_add @4096 3 1", 100, 1000) < NOISE
+    lost = lost_pages(vm, "dm-run atomic_add @4096 3 1", 100, 1000)
+    assert not is_lost(lost, config), lost
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("config", counting("private"), indirect=True)
-def test_launches_that_nobody_waits_for_lose_no_page(vm: Machine) -> None:
+def test_launches_that_nobody_waits_for_lose_no_page(vm: Machine, config: str) -> None:
     """Sixteen programs at work when their process ends, three hundred times."""
     work = "dm-test-process --test 'exit while programs run'"
-    assert lost_pages(vm, work, 50, 300) < NOISE
+    lost = lost_pages(vm, work, 50, 300)
+    assert not is_lost(lost, config), lost
 
 
 def test_unloading_is_refused_while_a_program_has_it_open(vm: Machine) -> None:
