@@ -16,9 +16,9 @@ from devmodel.progress import Reporter
 
 PROGRAM = "qemu-system-x86_64"
 MINIMUM = (7, 2)
-# An older one is taken if it is asked for, and not else. Before 8.1 TCG may translate an
-# instruction while another processor of the guest writes it, and keep the old one. The kernel
-# patches itself (static branches, tracing), and then dies of an int3 that is no longer there.
+# An older one is taken if it is asked for, and not else. Under 7.2's TCG a guest died of an int3 in
+# __schedule() that the kernel, which patches itself, had taken away again; not seen since under 11.
+# What we take for the cause: 8.1 made TCG lock pages before it translates them.
 SOUND = (8, 1)
 WANTED = ("auto", "host", "tree")
 PACKAGE = "qemu-system-x86"
