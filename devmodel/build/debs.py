@@ -29,11 +29,6 @@ def kept(package: Package) -> Path:
     return paths.cache() / "debs" / f"{package.name}-{package.sha256[:16]}.deb"
 
 
-def missing(lock: Lock) -> int:
-    """Bytes that would have to be fetched."""
-    return sum(package.size for package in lock.packages if not kept(package).is_file())
-
-
 Build = Callable[[Path, Path, Lock, Reporter], None]
 
 

@@ -48,17 +48,23 @@ def obtain(wanted: str, reporter: Reporter) -> Emulator:
         return _of_tree(reporter)
     if wanted not in WANTED:
         return _checked(Path(wanted).expanduser(), wanted)
-    return _of_tree(reporter) if comes_unpacked(wanted) else host()
+    if wanted == "host":
+        return host()
+    return sound_host() or _of_tree(reporter)
 
 
 def comes_unpacked(wanted: str) -> bool:
     """Whether `obtain` gives the unpacked one."""
-    if wanted != "auto":
-        return wanted == "tree"
+    return wanted == "tree" or (wanted == "auto" and sound_host() is None)
+
+
+def sound_host() -> Emulator | None:
+    """This machine's, if it is one that is taken unasked."""
     try:
-        return host().version < SOUND
+        found = host()
     except HostNotReady:
-        return True
+        return None
+    return found if found.version >= SOUND else None
 
 
 def host() -> Emulator:

@@ -72,9 +72,10 @@ def find(request: Request) -> Lock | None:
         data = json.loads(_path(request.name, request.wanted).read_text())
         packages = tuple(Package(**package) for package in data["packages"])
         found = Lock(request.name, tuple(data["wanted"]), packages, data["resolved"])
+        current = data["layout"] == LAYOUT
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return found if data["layout"] == LAYOUT and found.wanted == request.wanted else None
+    return found if current and found.wanted == request.wanted else None
 
 
 def obtain(request: Request, *, anew: bool = False) -> Lock:

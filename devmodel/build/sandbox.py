@@ -79,14 +79,14 @@ Make = Callable[[Path, Sequence[str], Path, Sequence[Path]], list[str]]
 def wrap(tree: Path, argv: Sequence[str], *, cwd: Path, folders: Sequence[Path]) -> list[str]:
     """`argv` as a command that runs in `tree` with `folders` at their own paths.
 
-    HostNotReady, with the remedy, where this machine lets nobody have namespaces.
+    HostNotReady, with the remedy, where no method works.
     """
     return METHODS[choose(tree)](tree, argv, cwd, folders)
 
 
 @functools.cache
 def choose(tree: Path) -> str:
-    """ "bwrap" or "unshare": what works here. HostNotReady if neither does."""
+    """One of METHODS: the first that works here. HostNotReady if none does."""
     tried = []
     for name in METHODS:
         obstacle = _try(name, tree)

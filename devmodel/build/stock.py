@@ -161,9 +161,8 @@ def _build(target: Path, entry: Path, lock: Lock, reporter: Reporter) -> None:
     release = _release(lock)
     root = target / "root"
     root.mkdir()
-    for link in ("lib",):
-        (root / "usr" / link).mkdir(parents=True)
-        (root / link).symlink_to(f"usr/{link}")
+    (root / "usr/lib").mkdir(parents=True)
+    (root / "lib").symlink_to("usr/lib")
     debs.unpack(lock.packages, root, reporter, f"kernel {release.name}")
     modules = root / "usr/lib/modules" / release.uname
     shutil.copy2(modules / "vmlinuz", target / "bzImage")

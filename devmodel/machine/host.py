@@ -91,7 +91,7 @@ def to_fetch() -> int:
         missing += TOOLS_DOWNLOAD
     if kernel.find(KernelConfig()) is None:
         missing += KERNEL_DOWNLOAD
-    if _host_qemu() is None and emulator.find_tree() is None:
+    if emulator.sound_host() is None and emulator.find_tree() is None:
         missing += QEMU_DOWNLOAD
     return missing
 
@@ -158,13 +158,8 @@ def _tools() -> Check:
     return Check("tools", Verdict.OK, f"{found.compiler} in {found.path}")
 
 
-def _host_qemu() -> emulator.Emulator | None:
-    """This machine's, if it is one that is taken unasked."""
-    return None if emulator.comes_unpacked("auto") else emulator.host()
-
-
 def _qemu() -> Check:
-    found = _host_qemu() or emulator.find_tree()
+    found = emulator.sound_host() or emulator.find_tree()
     if found is not None:
         where = "this machine's" if found.origin == "host" else "from the cache"
         return Check("qemu", Verdict.OK, f"{'.'.join(map(str, found.version))}, {where}")
@@ -200,7 +195,7 @@ def _memory() -> Check:
 
 
 def _kvm() -> Check:
-    program = _host_qemu() or emulator.find_tree()
+    program = emulator.sound_host() or emulator.find_tree()
     if program is None:
         return Check("kvm", Verdict.NOTE, "not known before there is a QEMU")
     obstacle = accel.kvm_obstacle(program)

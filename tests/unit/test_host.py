@@ -35,7 +35,7 @@ def test_no_qemu_is_one_to_be_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 def test_what_is_to_be_fetched_and_from_where(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEVMODEL_MIRROR", "http://mirror.example/debian/")
-    monkeypatch.setattr(host, "_host_qemu", lambda: QEMU)
+    monkeypatch.setattr(host.emulator, "sound_host", lambda: QEMU)
     monkeypatch.setattr(host.fetch, "text", lambda _: b"")
     assert only("mirror").found == "http://mirror.example/debian, 163 MB to fetch"
 
@@ -115,7 +115,7 @@ def test_an_old_python(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_kvm_is_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "_host_qemu", lambda: QEMU)
+    monkeypatch.setattr(host.emulator, "sound_host", lambda: QEMU)
     check = only("kvm")
     assert check.verdict is Verdict.NOTE
     assert check.found == "there is no /dev/kvm; TCG is used, which is slower"
