@@ -65,15 +65,25 @@ static bool at_limit(struct node_level level)
 	return below(level) && (node < 0 || !node_allowed(node) || below(node_level(node)));
 }
 
-/* Who is killed if there is too little for all. */
-static void volunteer(void)
+static void setting(const char *path, const char *value)
 {
-	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
 
-	if (fd < 0 || write(fd, "1000", 4) != 4)
-		warn("oom_score_adj");
+	if (fd < 0 || write(fd, value, strlen(value)) < 0)
+		warn("%s", path);
 	close(fd);
 }
+
+/*
+ * How far the marks are from each other, in parts of 10,000 of the memory; the
+ * second is the kernel's own choice. Processors keep some MiB of pages in lists
+ * of their own (much more since 6.7), which they fill by one look at the low
+ * mark. If that takes all there is between the marks, whoever needs a page of
+ * the kernel's next has the hog killed.
+ */
+#define DISTANCE	"/proc/sys/vm/watermark_scale_factor"
+#define WHILE_TAKING	"200"
+#define AFTERWARDS	"10"
 
 int main(int argc, char **argv)
 {
@@ -90,7 +100,9 @@ int main(int argc, char **argv)
 		return strcmp(argv[1], "--help") ? 2 : 0;
 	}
 	page = sysconf(_SC_PAGESIZE);
-	volunteer();
+	/* Who is killed if there is too little for all. */
+	setting("/proc/self/oom_score_adj", "1000");
+	setting(DISTANCE, WHILE_TAKING);
 	level = node_level(0);
 	if (level.free * page > level.low * page + LAST_STRETCH)
 		bulk = (level.free - level.low) * page - LAST_STRETCH;
@@ -108,6 +120,7 @@ int main(int argc, char **argv)
 			break;
 		touch(memory + taken, STEP);
 	}
+	setting(DISTANCE, AFTERWARDS);
 	printf("took %zu MiB; node 0 has %ld pages free, its marks are %ld and %ld; "
 	       "%ld pages are elsewhere\n", (bulk + taken) >> 20, level.free, level.low, level.min,
 	       elsewhere());
