@@ -14,10 +14,13 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 demo: install
 	$(VENV)/bin/devmodel demo
 
+# A process for each processor; more VMs than that have nothing to gain, and each wants a gigabyte.
+SIDE_BY_SIDE := -n auto --maxprocesses=4 --dist=loadgroup --no-loadscope-reorder
+
 # ARGS='-k name' picks tests. KERNELS=7.3,debug tests those kernels too (`devmodel kernels` names
 # them); it fetches or builds them first. KERNELS=all is all of them, and takes an hour or two.
 test: $(VENV)/tests
-	$(if $(KERNELS),DEVMODEL_KERNELS=$(KERNELS)) $(VENV)/bin/python -m pytest $(ARGS)
+	$(if $(KERNELS),DEVMODEL_KERNELS=$(KERNELS)) $(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 # KERNEL=6.1-own for another kernel, KERNEL=PATH for another kernel tree.
 hmm-tests: install

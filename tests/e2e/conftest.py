@@ -10,9 +10,10 @@ that kernel; `@pytest.mark.machine(NAME)` says so of a test without `config`. Th
 unless DEVMODEL_KERNELS asks for that kernel (`make test KERNELS=7.2-own`); so is model cdm, but
 where its kernel is here already. A line for each kernel at the end says how many that were.
 
-`config` has session scope, so pytest groups the tests by it and one VM runs at a time. A test
-fails if the guest's kernel complained during it, unless it called `vm.expect(...)`. A guest that
-died is booted again for the next test.
+`config` has session scope, so pytest groups the tests by it and one VM runs at a time in each
+process that runs tests; `make test` has one for each processor (pytest-xdist). A test fails if the
+guest's kernel complained during it, unless it called `vm.expect(...)`. A guest that died is booted
+again for the next test.
 """
 
 from collections import Counter
@@ -41,8 +42,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         names = [str(name) for mark in item.iter_markers("machine") for name in mark.args]
         parameters = getattr(getattr(item, "callspec", None), "params", {})
+        group = str(item.path.relative_to(config.rootpath))
         if "config" in parameters and "config" in getattr(item, "fixturenames", ()):
             names.append(str(parameters["config"]))
+            group = names[-1]
+        # Side by side with `pytest -n`: a VM's tests go to one process, others' by their file.
+        item.add_marker(pytest.mark.xdist_group(group))
         kernels = set()
         for name in names if FOLDER in item.path.parents else []:
             if name not in known:
@@ -88,6 +93,14 @@ class Fleet:
         if self._vm is not None:
             self._vm.close()
             self._vm = None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The VMs of each process that runs tests are nobody else's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DEVMODEL_STATE", str(tmp_path_factory.mktemp("state")))
+        yield
 
 
 @pytest.fixture(scope="session")

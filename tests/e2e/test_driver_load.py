@@ -19,6 +19,8 @@ LOADS = 20
 WARM = 5
 # Free pages differ by some ten from one look to the next, whatever else happens in the guest.
 NOISE = 40
+LOOKS = 3
+WINDOWS = 3
 
 USE = "dm-run fill @65536 8192 7 && dm-test-process --test 'kill -9 gives everything back'"
 
@@ -38,8 +40,15 @@ def load(vm: Machine) -> None:
 
 
 def free_pages(vm: Machine) -> int:
-    """Pages that nobody uses, those in the processors' own lists included; the best of three."""
-    return max(int(vm.run(FREE_PAGES).check().stdout) for _ in range(3))
+    """Pages that nobody uses, those in the processors' own lists included.
+
+    What was let go of becomes free when the guest comes to it, which on a loaded host takes a
+    while: this looks until the last LOOKS have brought nothing new.
+    """
+    looks: list[int] = []
+    while len(looks) < LOOKS or max(looks[-LOOKS:]) > max(looks[:-LOOKS], default=0) + NOISE:
+        looks.append(int(vm.run(FREE_PAGES).check().stdout))
+    return max(looks)
 
 
 def regions(vm: Machine) -> str:
@@ -109,21 +118,23 @@ def assert_no_leaks_seen(vm: Machine) -> None:
     assert "devmodel" not in vm.run("cat /sys/kernel/debug/kmemleak").stdout
 
 
-def lost_pages(vm: Machine, work: str, warm: int, times: int) -> int:
-    """Pages that are not free any more after `times` times `work`."""
+def assert_nothing_lost(vm: Machine, config: str, work: str, warm: int, times: int) -> None:
+    """Work, again and again: what leaks leaks again, what the kernel keeps by chance does not."""
     loop = "i=0; while [ $i -lt {} ]; do {} || exit 1; i=$((i + 1)); done >/dev/null"
     vm.run(loop.format(warm, work), timeout=300).check()
-    before = free_pages(vm)
-    vm.run(loop.format(times, work), timeout=500).check()
-    return before - free_pages(vm)
+    lost = []
+    while len(lost) < WINDOWS and (not lost or is_lost(lost[-1], config)):
+        before = free_pages(vm)
+        vm.run(loop.format(times, work), timeout=500).check()
+        lost.append(before - free_pages(vm))
+    assert not is_lost(lost[-1], config), f"pages lost in {times} rounds, each time: {lost}"
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("config", counting(*MODELS), indirect=True)
 def test_a_hundred_more_loads_lose_no_page(vm: Machine, config: str) -> None:
     """A single page lost at each load would be a hundred, which is more than chance."""
-    lost = lost_pages(vm, "modprobe -r devmodel && modprobe devmodel", 10, 100)
-    assert not is_lost(lost, config), lost
+    assert_nothing_lost(vm, config, "modprobe -r devmodel && modprobe devmodel", 10, 100)
 
 
 # What follows has to do with mirrors, which are the same under every model.
@@ -131,8 +142,7 @@ def test_a_hundred_more_loads_lose_no_page(vm: Machine, config: str) -> None:
 @pytest.mark.parametrize("config", counting("private"), indirect=True)
 def test_a_thousand_mirrors_lose_no_page(vm: Machine, config: str) -> None:
     """Each with a page table, a program and a fault."""
-    lost = lost_pages(vm, "dm-run atomic_add @4096 3 1", 100, 1000)
-    assert not is_lost(lost, config), lost
+    assert_nothing_lost(vm, config, "dm-run atomic_add @4096 3 1", 100, 1000)
 
 
 @pytest.mark.timeout(600)
@@ -140,8 +150,7 @@ def test_a_thousand_mirrors_lose_no_page(vm: Machine, config: str) -> None:
 def test_launches_that_nobody_waits_for_lose_no_page(vm: Machine, config: str) -> None:
     """Sixteen programs at work when their process ends, three hundred times."""
     work = "dm-test-process --test 'exit while programs run'"
-    lost = lost_pages(vm, work, 50, 300)
-    assert not is_lost(lost, config), lost
+    assert_nothing_lost(vm, config, work, 50, 300)
 
 
 def test_unloading_is_refused_while_a_program_has_it_open(vm: Machine) -> None:
