@@ -10,6 +10,12 @@ from devmodel import progress
 from devmodel.progress import Reporter
 
 
+@pytest.fixture(autouse=True)
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not what these tests are started from, which may be none that can draw."""
+    monkeypatch.setenv("TERM", "xterm")
+
+
 def reporter(*, terminal: bool, quiet: bool = False) -> tuple[Reporter, io.StringIO]:
     out = io.StringIO()
     return Reporter(Console(file=out, force_terminal=terminal, width=80), quiet=quiet), out

@@ -1,7 +1,6 @@
 """The source of a kernel: fetched, unpacked, patched, and what is said where it cannot be had."""
 
 import io
-import subprocess
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +8,10 @@ from pathlib import Path
 import pytest
 from fake_archive import FakeArchive, Handler, serve
 
+from devmodel import paths
 from devmodel.build import archive, own, source, tree
 from devmodel.build.archive import NoSuchPackage
+from devmodel.build.tree import Tree
 from devmodel.errors import BuildFailed
 from devmodel.progress import Reporter
 
@@ -18,21 +19,13 @@ QUIET = Reporter(quiet=True)
 SUITE = "trixie-backports"
 
 
-class HostTree:
-    """This machine's own programs in place of the tools tree's."""
-
-    compiler = "gcc"
-
-    def run(self, argv: list[object], *, cwd: Path | None = None, what: str, **_: object) -> None:
-        done = subprocess.run([str(word) for word in argv], cwd=cwd, capture_output=True)
-        if done.returncode:
-            raise BuildFailed(what, details=done.stdout.decode())
-
-
 @pytest.fixture(autouse=True)
-def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
+    """The tools are the real ones; all else goes into a cache of its own."""
+    tools = tree.obtain(QUIET)
     monkeypatch.setenv("DEVMODEL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(tree, "obtain", lambda _: HostTree())
+    monkeypatch.setattr(tree, "obtain", lambda _: tools)
+    return tools
 
 
 @pytest.fixture
@@ -104,7 +97,7 @@ def some_patch(path: Path, text: str = "new", file: str = "mm/mm.c") -> Path:
 
 
 def test_a_patched_tree_is_a_copy(tmp_path: Path) -> None:
-    linux, patch = some_tree(tmp_path / "linux"), some_patch(tmp_path / "0001.patch")
+    linux, patch = some_tree(paths.cache() / "linux"), some_patch(tmp_path / "0001.patch")
     copy = source.patched(linux, [patch], QUIET)
     assert (copy / "mm/mm.c").read_text() == "new\n"
     assert (linux / "mm/mm.c").read_text() == "old\n"
@@ -113,19 +106,19 @@ def test_a_patched_tree_is_a_copy(tmp_path: Path) -> None:
 
 
 def test_a_patch_that_does_not_fit_is_named(tmp_path: Path) -> None:
-    linux, patch = some_tree(tmp_path / "linux"), some_patch(tmp_path / "0001-that.patch")
+    linux, patch = some_tree(paths.cache() / "linux"), some_patch(tmp_path / "0001-that.patch")
     (linux / "mm/mm.c").write_text("another\n")
     with pytest.raises(BuildFailed, match=r"0001-that\.patch"):
         source.patched(linux, [patch], QUIET)
 
 
-def test_a_changed_patch_touches_what_it_changes_and_no_more(tmp_path: Path) -> None:
+def test_a_changed_patch_touches_what_it_changes_and_no_more(tmp_path: Path, tools: Tree) -> None:
     """Or make would build everything again."""
-    linux, work = some_tree(tmp_path / "linux"), tmp_path / "work"
+    linux, work = some_tree(paths.cache() / "linux"), paths.cache() / "work"
 
     def bring(*patches: Path) -> dict[str, tuple[str, int]]:
         wanted = source.patched(linux, patches, QUIET)
-        own._bring(work, linux, wanted, patches, HostTree())  # type: ignore[arg-type]
+        own._bring(work, linux, wanted, patches, tools)
         files = [path for path in (work / "linux").rglob("*") if path.is_file()]
         return {path.name: (path.read_text(), path.stat().st_mtime_ns) for path in files}
 
