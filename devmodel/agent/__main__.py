@@ -26,6 +26,8 @@ class _Stop:
         self.requested = False
         self.reader, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.signal(signal.SIGTERM, self._request)
+        # A KeyboardInterrupt would look like a device program's own.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def _request(self, *_: object) -> None:
         self.requested = True

@@ -114,6 +114,7 @@ def test_an_agent_identifies_itself_and_ends_on_request(tmp_path: Path) -> None:
     assert agent.ready
     found = DeviceRegs.unpack(agent.endpoint.region.tobytes(), DEVICE_PAGE)
     assert (found.generation, found.hbm_size, found.hbm_offset) == (3, 2 << 20, 0)
+    agent.process.send_signal(signal.SIGINT)
     agent.stop()
     assert agent.process.returncode == 0
     agent.endpoint.close()
