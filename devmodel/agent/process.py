@@ -14,11 +14,11 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from devmodel import interpreter
 from devmodel.abi.pagetable import PEERS
 from devmodel.abi.registers import VECTORS, DeviceState
 from devmodel.agent import registers
@@ -116,7 +116,7 @@ class Agent:
         # Readable too: the agent cuts it when it becomes too long.
         with log.open("ab+") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "devmodel.agent", config.to_json()],
+                [*interpreter.command("devmodel.agent"), config.to_json()],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
