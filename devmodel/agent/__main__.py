@@ -1,10 +1,11 @@
 """``python -m devmodel.agent CONFIG``: play one device. Started by a supervisor only.
 
-CONFIG is an `AgentConfig` as JSON; the descriptors in it are inherited. Writes one line to stdout,
-"ready" or "refused: why", and its log to stderr, which the supervisor directs to a file. SIGTERM
-ends it cleanly, with exit code 0; the parent's death ends it at once.
+CONFIG is an `AgentConfig` as JSON; the descriptors in it are inherited. Reports by one line on a
+descriptor of its own, "ready" or "refused: why"; standard output and error are its log, and that of
+the users' programs. SIGTERM ends it cleanly, with exit code 0; the parent's death ends it at once.
 """
 
+import io
 import logging
 import os
 import signal
@@ -12,7 +13,8 @@ import sys
 
 from devmodel.agent import lifeline, loop
 from devmodel.agent.build import build
-from devmodel.agent.config import READY, REFUSED, AgentConfig
+from devmodel.agent.config import LONGEST_REPORT, READY, REFUSED, AgentConfig
+from devmodel.agent.log import Log
 from devmodel.device.programs import ProgramError
 from devmodel.link.doorbell import Waiter
 
@@ -26,10 +28,18 @@ class _Stop:
         self.requested = False
         self.reader, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.signal(signal.SIGTERM, self._request)
+        # A KeyboardInterrupt would look like a device program's own.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def _request(self, *_: object) -> None:
         self.requested = True
         os.write(self._writer, b"x")
+
+
+def _report(config: AgentConfig, line: str) -> None:
+    """Say the one line, in one write, and let go of the descriptor."""
+    with io.FileIO(config.report_fd, "wb") as file:
+        file.write(line.encode(errors="replace")[:LONGEST_REPORT])
 
 
 def main(arguments: list[str]) -> int:
@@ -39,24 +49,26 @@ def main(arguments: list[str]) -> int:
         return 2
     config = AgentConfig.from_json(arguments[0])
     lifeline.die_with(config.parent)
-    logging.basicConfig(
-        level=logging.DEBUG if config.verbose else logging.INFO,
-        format=f"%(asctime)s {config.name} %(levelname)s %(name)s: %(message)s",
-    )
+    for descriptor in config.descriptors:
+        # What a program starts need not have them.
+        os.set_inheritable(descriptor, False)
+    output = Log()
+    output.take_over(config)
     stop = _Stop()
     try:
         device = build(config)
     except ProgramError as error:
         # The user's mistake: one line for the supervisor to show.
-        print(f"{REFUSED}{error}", flush=True)
+        _report(config, f"{REFUSED}{error}")
         return 1
     except Exception:
         log.exception("the device cannot be built")
         return 1
     log.info("%s, generation %d: ready", config.model, config.generation)
-    print(READY, flush=True)
+    _report(config, READY)
+    waiter = Waiter(config.doorbell_fds, stop.reader)
     try:
-        loop.run(device, Waiter(config.doorbell_fds, stop.reader), lambda: stop.requested)
+        loop.run(device, waiter, lambda: stop.requested, output.trim)
     except Exception:
         log.exception("the device failed; this is a bug")
         return 1

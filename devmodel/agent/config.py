@@ -8,7 +8,9 @@ from devmodel.link.rammap import RamMap
 
 READY = "ready"
 REFUSED = "refused: "
-"""The agent's one line on stdout: the device is there; or the user's mistake, in one line."""
+"""The agent's one line of report: the device is there; or the user's mistake."""
+LONGEST_REPORT = 4096
+"""Bytes: a pipe takes and gives so many at once."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class AgentConfig:
     page_shift: int
     peer: int
     generation: int
+    report_fd: int
+    """a pipe for the agent's one line, READY or REFUSED and why"""
     number: int = 0
     node: int = 0
     """NUMA node that the HBM is to become; 0 for none"""
@@ -73,4 +77,5 @@ class AgentConfig:
         """All of them, to be passed on to the process."""
         hbm = () if self.hbm_fd is None else (self.hbm_fd,)
         peers = tuple({peer.fd for peer in self.peers})
-        return (self.ram_fd, self.region_fd, *self.doorbell_fds, *self.interrupt_fds, *hbm, *peers)
+        memory = (self.ram_fd, self.region_fd, *hbm, *peers)
+        return (*memory, *self.doorbell_fds, *self.interrupt_fds, self.report_fd)

@@ -30,10 +30,17 @@ class Steppable(Protocol):
         """Ask for doorbells; False if work came in meanwhile."""
 
 
-def run(device: Steppable, waiter: Waiter, stopped: Callable[[], bool]) -> None:
-    """Step `device` until `stopped()`. Exceptions of the device pass through: they are bugs."""
+def run(
+    device: Steppable, waiter: Waiter, stopped: Callable[[], bool], tidy: Callable[[], None]
+) -> None:
+    """Step `device` until `stopped()`, with a `tidy()` after each step.
+
+    Exceptions of the device pass through: they are bugs.
+    """
     while not stopped():
-        if device.step():
+        busy = device.step()
+        tidy()
+        if busy:
             continue
         if device.arm():
             waiter.wait(SAFETY_MS)

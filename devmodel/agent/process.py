@@ -9,15 +9,16 @@ The two are apart so that another agent can be started on the same memory.
 """
 
 import contextlib
+import io
 import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from devmodel import interpreter
 from devmodel.abi.pagetable import PEERS
 from devmodel.abi.registers import VECTORS, DeviceState
 from devmodel.agent import registers
@@ -100,20 +101,24 @@ class Endpoint:
 
 
 class Agent:
-    """A running agent. It writes one line to its stdout once the device is there.
+    """A running agent. `report` gives one line once the device is there, or why it is not.
 
     `process` is its handle; `lost` is what to do once it has ended.
     """
 
-    def __init__(self, endpoint: Endpoint, config: AgentConfig, log: Path) -> None:
+    def __init__(
+        self, endpoint: Endpoint, config: AgentConfig, log: Path, report: io.FileIO
+    ) -> None:
         self.endpoint = endpoint
         self.config = config
         self.log = log
-        with log.open("ab") as out:
+        self.report = report
+        # Readable too: the agent cuts it when it becomes too long.
+        with log.open("ab+") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "devmodel.agent", config.to_json()],
+                [*interpreter.command("devmodel.agent"), config.to_json()],
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
+                stdout=out,
                 stderr=out,
                 pass_fds=config.descriptors,
                 # Not the terminal's Ctrl-C: the supervisor decides.
@@ -140,6 +145,8 @@ class Agent:
         endpoint = endpoints[number]
         shape = endpoint.shape
         others = [e.as_peer(n) for n, e in enumerate(endpoints) if n != number and n < PEERS]
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+        report = io.FileIO(reader)
         config = AgentConfig(
             name=f"dm{number}",
             parent=os.getpid(),
@@ -156,13 +163,18 @@ class Agent:
             node=shape.node,
             peer=ivshmem.AGENT_PEER,
             generation=generation,
+            report_fd=writer,
             number=number,
             peers=tuple(peer for peer in others if peer is not None),
             programs=shape.programs,
             trace="" if trace is None else str(trace / trace_file(number)),
             faults=dict(shape.faults),
         )
-        return cls(endpoint, config, log)
+        try:
+            return cls(endpoint, config, log, report)
+        finally:
+            # The agent's alone, so that its end is the end of the report.
+            os.close(writer)
 
     @property
     def ready(self) -> bool:
@@ -191,3 +203,4 @@ class Agent:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+        self.report.close()

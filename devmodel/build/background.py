@@ -2,10 +2,10 @@
 
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 
+from devmodel import interpreter
 from devmodel.build.config import KernelConfig
 from devmodel.errors import BuildFailed
 
@@ -17,7 +17,7 @@ class Background:
 
     def __init__(self, config: KernelConfig, tell: Callable[[str], None]) -> None:
         """`tell` gets each line that the build says."""
-        line = ["nice", "-n", NICE, sys.executable, "-P", "-m", "devmodel.build"]
+        line = ["nice", "-n", NICE, *interpreter.command("devmodel.build")]
         self._process = subprocess.Popen(
             [*line, config.model_dump_json(), str(os.getpid())],
             stdin=subprocess.DEVNULL,

@@ -5,9 +5,9 @@ import os
 import select
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
+from devmodel import interpreter
 from devmodel.errors import DevmodelError, ExitCode, LaunchFailed
 from devmodel.machine import rundir
 from devmodel.machine.config import MachineConfig
@@ -27,7 +27,7 @@ def start(config: MachineConfig, options: Options) -> str:
         "trace": None if options.trace is None else str(options.trace),
     }
     keeper = subprocess.Popen(
-        [sys.executable, "-m", "devmodel.cli.keeper"],
+        interpreter.command("devmodel.cli.keeper"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

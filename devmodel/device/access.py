@@ -149,12 +149,8 @@ class ProgramMemory:
         self._budget -= cost + _ACCESS_COST
 
     async def _miss(self, vpns: Addresses, access: Access) -> None:
-        """Report pages (distinct, ascending) and wait."""
-        if vpns.size:
-            await _suspend(Missing(access, _runs(vpns[:MAX_FAULT_PAGES], self._port.shift)))
-        else:
-            # The driver mapped them between two looks.
-            await _suspend(_PAUSE)
+        """Report pages (distinct, ascending, one at least) and wait."""
+        await _suspend(Missing(access, _runs(vpns[:MAX_FAULT_PAGES], self._port.shift)))
 
     async def _miss_page(self, va: int, access: Access) -> None:
         await self._miss(np.array([va >> self._port.shift], dtype=np.uint64), access)
@@ -182,16 +178,16 @@ class ProgramMemory:
             start += length
 
     async def _load_few(self, vas: list[int], size: int) -> bytearray:
-        found = self._port.few(vas, size, Access.READ)
-        if None not in found:
+        found, missing = self._port.few(vas, size, Access.READ)
+        if not missing.size:
             return bytearray().join([part for parts in found for part in parts or ()])
         # What lies in memory is not there any more after an await.
         loaded = [None if parts is None else b"".join(parts) for parts in found]
-        while None in loaded:
+        while missing.size:
+            await self._miss(missing, Access.READ)
             todo = [index for index, data in enumerate(loaded) if data is None]
-            left = [vas[index] for index in todo]
-            await self._miss(self._port.missing_of(left, size, Access.READ), Access.READ)
-            for index, parts in zip(todo, self._port.few(left, size, Access.READ), strict=True):
+            found, missing = self._port.few([vas[index] for index in todo], size, Access.READ)
+            for index, parts in zip(todo, found, strict=True):
                 if parts is not None:
                     loaded[index] = b"".join(parts)
         return bytearray().join([data for data in loaded if data is not None])
@@ -199,17 +195,16 @@ class ProgramMemory:
     async def _store_few(self, vas: list[int], data: memoryview, size: int) -> None:
         todo = list(range(len(vas)))
         while True:
-            found = self._port.few([vas[index] for index in todo], size, Access.WRITE)
+            found, missing = self._port.few([vas[index] for index in todo], size, Access.WRITE)
             for index, parts in zip(todo, found, strict=True):
                 start = index * size
                 for part in parts or ():
                     part[:] = data[start : start + len(part)]
                     start += len(part)
             todo = [index for index, parts in zip(todo, found, strict=True) if parts is None]
-            if not todo:
+            if not missing.size:
                 return
-            left = [vas[index] for index in todo]
-            await self._miss(self._port.missing_of(left, size, Access.WRITE), Access.WRITE)
+            await self._miss(missing, Access.WRITE)
 
     async def _elements(self, vas: Addresses, items: Items, access: Access) -> None:
         """Load into, or store from, `items` one element at each of `vas`."""

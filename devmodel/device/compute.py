@@ -6,6 +6,10 @@ and waits until all of them were replayed, one was cancelled, or it is stopped::
     runnable ──burst──> runnable | ended
        ^  └──miss──> waiting (records queued, then written with a seq each)
        └──REPLAY(seq >= its last)──┘   └──CANCEL / STOP / CONTEXT_DESTROY──> ended
+
+Programs are users' code: whatever comes out of one, returned, awaited or raised, ends that program
+and is explained in the log. So `BaseException` is what is caught here, without an exception; the
+agent lets no signal raise, so none of them means somebody else.
 """
 
 from __future__ import annotations
@@ -18,11 +22,18 @@ from typing import Any
 
 from devmodel.abi.registers import Counters
 from devmodel.abi.rings import Access, Completion, ComputeCommand, Engine, FaultRecord, Status
-from devmodel.device.access import BadArgument, Missing, Pause, ProgramMemory
+from devmodel.device.access import (
+    MAX_FAULT_PAGES,
+    MAX_FAULT_RECORDS,
+    BadArgument,
+    Missing,
+    Pause,
+    ProgramMemory,
+)
 from devmodel.device.memory import Memory
 from devmodel.device.mmu import Mmu
 from devmodel.device.port import Port
-from devmodel.device.programs.registry import Program
+from devmodel.device.programs.registry import Program, text_of
 from devmodel.device.ring import Producer
 
 _MASK64 = (1 << 64) - 1
@@ -115,9 +126,8 @@ class ComputeEngine:
         memory = ProgramMemory(port, self._burst)
         try:
             coroutine = program.start(memory, command.args[: command.nargs])
-        except Exception:
-            # Only a user's program can be so; see Program.start.
-            log.exception("program %s did not start", program.name)
+        except BaseException as error:
+            _explain(error, f"program {program.name} did not start")
             return self._refuse(command, Status.PROGRAM_ERROR)
         running = _Running(command, program.name, memory, coroutine)
         self._running[command.cookie] = running
@@ -232,34 +242,46 @@ class ComputeEngine:
         if not self._runnable:
             return
         running = self._runnable.popleft()
-        running.memory.new_burst()
         try:
+            running.memory.new_burst()
             event = running.coroutine.send(None)
             if isinstance(event, Pause):
                 self._runnable.append(running)
             elif isinstance(event, Missing):
-                running.unwritten.extend((event.access, va, n) for va, n in event.runs)
+                running.unwritten.extend(_faults(event))
                 self._unwritten.append(running)
             else:
                 raise _BadResult(f"awaited {event!r}, which is not the device's memory")
         except StopIteration as stop:
             self._finish(running, stop.value)
         except BadArgument as error:
-            log.info("program %s: %s", running.name, error)
+            log.info("program %s: %s", running.name, text_of(error))
             self._end(running, Status.BAD_ARGUMENT)
-        except (Exception, SystemExit):
-            # A program is the user's; whatever is wrong with it must not end the device.
-            log.exception("program %s (cookie %d) failed", running.name, running.command.cookie)
-            self._end(running, Status.PROGRAM_ERROR)
+        except BaseException as error:
+            self._fail(running, error)
 
     def _finish(self, running: _Running, value: object) -> None:
         try:
             result = _result(value)
-        except (TypeError, ValueError) as error:
-            log.error("program %s: %s", running.name, error)
-            self._end(running, Status.PROGRAM_ERROR)
+        except BaseException as error:
+            self._fail(running, error)
         else:
             self._end(running, Status.OK, result)
+
+    def _fail(self, running: _Running, error: BaseException) -> None:
+        _explain(error, f"program {running.name} (cookie {running.command.cookie}) failed")
+        self._end(running, Status.PROGRAM_ERROR)
+
+
+def _faults(event: Missing) -> list[tuple[Access, int, int]]:
+    """What a program waits for, as (access, va, npages) of its records. It may have made it up."""
+    access = Access(event.access)
+    faults = [(access, int(va), int(npages)) for va, npages in event.runs]
+    if not 0 < len(faults) <= MAX_FAULT_RECORDS or not all(
+        0 <= va <= _MASK64 and 0 < npages <= MAX_FAULT_PAGES for _, va, npages in faults
+    ):
+        raise _BadResult(f"awaited {event!r}, which are no pages")
+    return faults
 
 
 def _result(value: object) -> tuple[int, int]:
@@ -277,5 +299,13 @@ def _close(running: _Running) -> None:
     """Unwind a program. It may object, which is logged and not waited for."""
     try:
         running.coroutine.close()
-    except (Exception, SystemExit):
-        log.exception("program %s did not end cleanly", running.name)
+    except BaseException as error:
+        _explain(error, f"program {running.name} did not end cleanly")
+
+
+def _explain(error: BaseException, what: str) -> None:
+    """Log an exception of a program's: its class may be the program's own, and fail in turn."""
+    try:
+        log.error("%s: %s", what, text_of(error), exc_info=error)
+    except BaseException:
+        log.error("%s with an exception that cannot be shown", what)

@@ -1,8 +1,9 @@
 """The DMA engine: lists of frames to copy or fill, in order, in bounded bursts.
 
 Works on bus addresses: translation is the driver's, which moves pages that nothing maps. An
-entry that cannot be done gets a status of its own and the list goes on. Entries are copied out
-of guest RAM before they are looked at, so a guest that changes them meanwhile changes nothing.
+entry that cannot be done gets a status of its own and the list goes on. An entry is copied out of
+guest RAM once, before it is looked at, and stays what it was then over all the bursts that it
+takes: a guest that changes it meanwhile changes nothing.
 
 Whole pages, which is what migrations move, go many at a time; anything else goes entry by
 entry. Both keep the order of the list.
@@ -33,12 +34,16 @@ Entries = NDArray[np.void]
 
 @dataclass
 class _Job:
-    """A list that is being worked on: `index` is the next entry, `done` its bytes done so far."""
+    """A list that is being worked on: `index` is the next entry, `done` its bytes done so far.
+
+    `begun` is that entry as it was when it was begun, if `done` is not 0.
+    """
 
     command: CopyCommand
     entries: Entries
     index: int = 0
     done: int = 0
+    begun: np.void | None = None
     failed: int = 0
 
 
@@ -101,6 +106,8 @@ class CopyEngine:
         """Do the next entries, of about `budget` bytes together; what they cost."""
         window = 1 + budget // self._page
         batch = np.array(job.entries[job.index : job.index + window])
+        if job.begun is not None:
+            batch[0] = job.begun
         page_like = self._whole_pages(batch)
         position = cost = 0
         while position < batch.size and cost < budget:
@@ -167,6 +174,7 @@ class CopyEngine:
         except BadAddress:
             status = Status.BAD_ADDRESS
         if status == Status.OK and job.done < length:
+            job.begun = entry
             return amount
         job.failed += status != Status.OK
         if self.trace is not None and status == Status.OK and length:
@@ -175,6 +183,7 @@ class CopyEngine:
         job.entries["status"][job.index] = status
         job.index += 1
         job.done = 0
+        job.begun = None
         return amount
 
     def _check(self, src: int, dst: int, length: int) -> Status:

@@ -197,7 +197,7 @@ class Device:
         if self._late_invalidates:
             self._do_late_invalidates()
         if self._trace is not None:
-            self._trace.drain()
+            self._trace.new_step()
         if self._armed:
             self._armed = False
             for ring in self._consumers:

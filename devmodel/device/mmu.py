@@ -70,7 +70,8 @@ class Mmu:
     """Translates device virtual addresses of any context to bus addresses.
 
     `page_shift` is log2 of the page size; tables are 4 KiB whatever it is. Counts TLB hits and
-    misses and walks that faulted in `counters`: one per distinct page of an access.
+    misses and walks that faulted in `counters`: one for each page that it is asked for, which
+    `Port` does once for each distinct page of an access.
     """
 
     def __init__(

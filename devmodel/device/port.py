@@ -111,28 +111,38 @@ class Port:
 
     # Few elements
 
-    def few(self, vas: list[int], size: int, access: Access) -> list[list[memoryview] | None]:
+    def few(
+        self, vas: list[int], size: int, access: Access
+    ) -> tuple[list[list[memoryview] | None], Addresses]:
         """Per element of `size` bytes where they lie, in one or two parts; None: no translation.
 
-        The views are to be used at once.
+        And the page numbers, ascending, that are missing. The views are to be used at once.
         """
-        write, low = access == Access.WRITE, self.page - 1
+        write, low, shift = access == Access.WRITE, self.page - 1, self.shift
         translate, find, context = self._mmu.translate, self._memory.find, self._context
+        # Each page is translated once, however many elements are in it.
+        frames: dict[int, int] = {}
         found: list[list[memoryview] | None] = []
         local = remote = 0
         for va in vas:
             parts: list[memoryview] = []
-            left, bus = size, 0
+            left, bus, whole = size, 0, True
             while left:
-                length = min(left, self.page - (va & low))
-                bus = translate(context, va, write)
-                if bus < 0:
-                    break
-                piece, offset = find(bus, length)
-                parts.append(piece.view[offset : offset + length])
+                offset = va & low
+                length = min(left, self.page - offset)
+                vpn = va >> shift
+                frame = frames.get(vpn)
+                if frame is None:
+                    frame = frames[vpn] = translate(context, va - offset, write)
+                if frame < 0:
+                    whole = False
+                else:
+                    bus = frame + offset
+                    piece, at = find(bus, length)
+                    parts.append(piece.view[at : at + length])
                 left -= length
                 va = (va + length) & MASK64
-            if left:
+            if not whole:
                 found.append(None)
                 continue
             found.append(parts)
@@ -141,17 +151,8 @@ class Port:
             else:
                 remote += size
         self._count(local, remote, access)
-        return found
-
-    def missing_of(self, vas: list[int], size: int, access: Access) -> Addresses:
-        """The page numbers, ascending, that these elements have no translation for."""
-        ends = {va for start in vas for va in (start, (start + size - 1) & MASK64)}
-        write = access == Access.WRITE
-        vpns = sorted({va >> self.shift for va in ends})
-        return np.array(
-            [v for v in vpns if self._mmu.translate(self._context, v << self.shift, write) < 0],
-            dtype=np.uint64,
-        )
+        missing = sorted(vpn for vpn, frame in frames.items() if frame < 0)
+        return found, np.array(missing, dtype=np.uint64)
 
     # Many elements
 

@@ -31,6 +31,9 @@ assert RECORD.itemsize == TraceRecord.SIZE
 
 # Records kept before they are written: 1 MiB.
 _BUFFERED = 16384
+# Full rings of the driver's that one step takes. A driver waits when its ring is full, and does not
+# fill it so often while the device does a burst; whoever does wants to keep the device busy.
+_RINGS_A_STEP = 16
 _STRUCT = struct.Struct("<IIQQQQQQQ")
 assert _STRUCT.size == TraceRecord.SIZE
 
@@ -50,6 +53,8 @@ class Trace:
         self._used = 0
         # What is on the ring before the first reset is a driver's of an earlier life.
         self._live = False
+        # How many of the driver's records this step still takes; None: some had to stay behind.
+        self._allowance: int | None = _RINGS_A_STEP * ring.entries
         self.control = 0
         """control commands acknowledged"""
         start = TraceStart(
@@ -112,19 +117,32 @@ class Trace:
 
     # The driver's side
 
+    def new_step(self) -> None:
+        """The device begins a step."""
+        self._allowance = _RINGS_A_STEP * self._ring.entries
+        self.drain()
+
     def drain(self) -> None:
-        """Take what the driver has said."""
+        """Take what the driver has said by now. What it says meanwhile is for the next time."""
         ring = self._ring
-        if not self._live or not ring.produced():
+        if not self._live or self._allowance is None or not ring.produced():
             return
-        while waiting := ring.available():
+        waiting = ring.available()
+        if waiting > self._allowance:
+            # They will be taken, but not in their place.
+            self._allowance = None
+            self.hole()
+            return
+        self._allowance -= waiting
+        while waiting:
             data = ring.take(min(waiting, _BUFFERED))
             count = len(data) // RECORD.itemsize
             at = self._room(count)
             self._records[at : at + count] = np.frombuffer(data, dtype=RECORD)
+            waiting -= count
 
     def hole(self) -> None:
-        """The driver's index made no sense, and records of its were skipped."""
+        """Records of the driver's are not where they belong."""
         at = self._room(1) * RECORD.itemsize
         _STRUCT.pack_into(self._bytes, at, TraceKind.HOLE, *[0] * 8)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from devmodel.agent import lifeline
-from devmodel.agent.config import READY, REFUSED
+from devmodel.agent.config import LONGEST_REPORT, READY, REFUSED
 from devmodel.agent.process import Agent, Endpoint
 from devmodel.errors import ConfigError, LaunchFailed
 from devmodel.link import memory
@@ -244,17 +244,16 @@ async def _agent_ready(agent: Agent) -> None:
     ConfigError if it is a refusal, LaunchFailed with the end of its log if it ends instead.
     """
     loop = asyncio.get_running_loop()
-    pipe = agent.process.stdout
-    assert pipe is not None
     readable = asyncio.Event()
-    loop.add_reader(pipe, readable.set)
+    loop.add_reader(agent.report, readable.set)
     try:
         await asyncio.wait_for(readable.wait(), AGENT_SECONDS)
-        line = os.read(pipe.fileno(), 4096).decode(errors="replace").strip()
+        line = os.read(agent.report.fileno(), LONGEST_REPORT).decode(errors="replace")
     except TimeoutError:
         line = ""
     finally:
-        loop.remove_reader(pipe)
+        loop.remove_reader(agent.report)
+        agent.report.close()
     if line.startswith(REFUSED):
         raise ConfigError(f"programs: {line.removeprefix(REFUSED)}")
     if line != READY:

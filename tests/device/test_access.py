@@ -6,6 +6,7 @@ import random
 from collections.abc import Awaitable, Callable
 
 import numpy as np
+import pytest
 from fake_driver import PAGE, FakeDriver, Process
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -174,6 +175,50 @@ def test_addresses_wrap_around() -> None:
         driver.command(ControlOp.CANCEL, seq=1)
         driver.take_completions()
         assert driver.completions[cookie].status == Status.FAULT
+
+
+@pytest.mark.parametrize("count", [1, 2, 39, 40, 41, 500, 8192])
+@pytest.mark.parametrize("pages", [1, 2, 30])
+def test_the_tlb_is_asked_once_for_each_page(count: int, pages: int) -> None:
+    """However many elements lie in it, however few or many there are in all."""
+    driver = FakeDriver(programs={})
+    process = driver.process()
+    va = process.malloc((pages + 1) * PAGE)
+    vas = np.uint64(va) + np.uint64(PAGE) * (np.arange(count, dtype=np.uint64) % np.uint64(pages))
+    touched = min(count, pages)
+    seen: list[tuple[int, int]] = []
+
+    async def body(memory: Memory) -> None:
+        counters = driver.device.counters
+        for access in ("gather", "gather", "scatter", "scatter", "crossing"):
+            before = counters.tlb_hits, counters.tlb_misses
+            if access == "gather":
+                await memory.gather(vas)
+            elif access == "scatter":
+                await memory.scatter(vas, np.ones(count, dtype=np.uint64))
+            else:
+                await memory.gather(vas + np.uint64(PAGE - 4))
+            seen.append((counters.tlb_hits - before[0], counters.tlb_misses - before[1]))
+
+    for number in range(pages + 1):
+        process.map(va + number * PAGE, process.pages[va // PAGE + number], True)
+    run(driver, body)
+    assert seen[:4] == [(0, touched), (touched, 0)] * 2
+    assert sum(seen[4]) == touched + 1
+
+
+@pytest.mark.parametrize("count", [1, 39, 40, 500])
+def test_a_fault_is_a_miss_for_each_page(count: int) -> None:
+    driver = FakeDriver(programs={})
+    process = driver.process()
+    vas = np.full(count, process.malloc(2 * PAGE) + PAGE - 4, dtype=np.uint64)
+
+    async def body(memory: Memory) -> None:
+        await memory.gather(vas)
+
+    run(driver, body)
+    counters = driver.counters
+    assert (counters.tlb_hits, counters.tlb_misses, counters.walks_faulted) == (0, 4, 2)
 
 
 def test_dirty_only_what_was_written(driver: FakeDriver, process: Process) -> None:

@@ -188,3 +188,46 @@ def test_a_list_that_overwrites_itself_is_done_as_it_was_posted(driver: FakeDriv
     driver.run_copy([(0, where, PAGE), *pages], fill=(1 << 64) - 1)
     assert (driver.memory(AREAS[2], 20 * PAGE) == 255).all()
     assert driver.counters.copy_bytes_local == before + 21 * PAGE
+
+
+CHANGES = st.tuples(
+    st.sampled_from(["src", "dst", "length", "status"]),
+    st.sampled_from([0, 8, 12, PAGE, 1 << 19, AREAS[0], AREAS[2], LOW_RAM, (1 << 32) - 8]),
+)
+
+
+@settings(max_examples=60)
+@given(
+    changes=st.lists(CHANGES, min_size=1, max_size=6),
+    fill=st.none() | st.just(0x77),
+    burst=st.sampled_from([8192, 50_001, 64 << 10]),
+    trace=st.booleans(),
+)
+def test_an_entry_in_flight_stays_what_it_was(
+    changes: list[tuple[str, int]], fill: int | None, burst: int, trace: bool
+) -> None:
+    """One that takes many bursts is read when it is begun, and not again."""
+    driver = FakeDriver(burst_bytes=burst, trace=trace)
+    src, dst, length = AREAS[0], AREAS[2], AREA // 2
+    data = np.frombuffer(random.Random(burst).randbytes(length), np.uint8)
+    driver.memory(src, length)[:] = data
+    cookie = driver.post_copy([(src, dst, length)], fill)
+    entry = driver.memory(driver.list_at, CopyEntry.SIZE)
+    moved = 0
+    while cookie not in driver.completions:
+        driver.device.step()
+        driver.take_completions()
+        counters = driver.counters
+        now = counters.copy_bytes_to_device + counters.copy_bytes_local
+        assert moved <= now <= moved + burst + PAGE
+        moved = now
+        if changes and cookie not in driver.completions:
+            name, value = changes.pop(0)
+            at = CopyEntry.offset(name)
+            size = 8 if name in ("src", "dst") else 4
+            entry[at : at + size] = np.frombuffer(value.to_bytes(8, "little")[:size], np.uint8)
+    assert moved == length
+    assert driver.completions[cookie].status == Status.OK
+    assert int(entry[CopyEntry.offset("status") :].view("<u4")[0]) == Status.OK
+    expected = data if fill is None else np.full(length // 8, fill, "<u8").view(np.uint8)
+    assert (driver.memory(dst, length) == expected).all()

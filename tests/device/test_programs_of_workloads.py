@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import deque
 
 import numpy as np
@@ -128,6 +129,47 @@ def test_what_is_no_graph(
     start = 1 if offsets[1] > offsets[2] else 0
     assert driver.run(1, "graph_bfs", at, targets, 2, start, depths).status == status
     assert driver.run(1, "graph_bfs", at, targets, 2, 2, depths).status == Status.BAD_ARGUMENT
+
+
+def test_edges_that_many_nodes_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Offsets go up and down, so that every second node has all edges: each leads to all others."""
+    monkeypatch.setattr("devmodel.device.programs.graph_bfs._EDGES_AT_A_TIME", 1)
+    driver = FakeDriver()
+    process = driver.process()
+    nodes = 2048
+    offsets = place(process, np.tile(np.array([0, nodes // 2], dtype=np.uint64), nodes // 2 + 1))
+    targets = place(process, np.arange(0, nodes, 2, dtype=np.uint32))
+    depths = place(process, np.full(nodes, UNREACHED, dtype=np.uint32))
+    tracemalloc.start()
+    result = ok(driver.run(1, "graph_bfs", offsets, targets, nodes, 0, depths))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert result == (nodes // 2, (nodes // 2) ** 2)
+    assert peak < 2 << 20
+
+
+def test_a_level_that_is_too_large(
+    driver: FakeDriver, process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("devmodel.device.programs.graph_bfs.MOST_FOUND", 100)
+    graph = Graph(process)
+    arguments = (graph.offsets, graph.flat, graph.nodes, 5, graph.depths)
+    assert driver.run(1, "graph_bfs", *arguments).status == Status.PROGRAM_ERROR
+
+
+def test_a_guest_that_resets_depths_gets_an_end() -> None:
+    """Two nodes that lead to each other, reached again and again."""
+    driver = FakeDriver(burst_bytes=1)
+    process = driver.process()
+    offsets = place(process, np.arange(3, dtype=np.uint64))
+    targets = place(process, np.array([1, 0], dtype=np.uint32))
+    depths = place(process, np.full(2, UNREACHED, dtype=np.uint32))
+    cookie = driver.launch(1, "graph_bfs", offsets, targets, 2, 0, depths)
+    for _ in range(100):
+        driver.serve_faults()
+        driver.device.step()
+        process.put(depths, b"\xff" * 8)
+    assert driver.wait(cookie).status == Status.BAD_ARGUMENT
 
 
 # --- kv

@@ -16,6 +16,7 @@ from devmodel.abi.rings import ControlOp, RingHeader, Status
 from devmodel.abi.trace import TRACE_MAGIC, TRACE_NONE, TraceKind, TraceRecord, TraceStart
 from devmodel.device.memory import HBM_BASE
 from devmodel.device.programs import Memory, program
+from devmodel.device.ring import Consumer
 from devmodel.experiment.oracle.check import check
 from devmodel.progress import Reporter
 
@@ -185,6 +186,36 @@ def test_an_index_that_cannot_be_leaves_a_hole(driver: FakeDriver) -> None:
     driver.device.step()
     assert driver.counters.errors == errors + 1
     assert len(of(driver.end_trace(), TraceKind.HOLE)) == 1
+
+
+def test_a_driver_that_never_stops_telling(
+    driver: FakeDriver, process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As fast as its ring is emptied it is full again: a step ends all the same."""
+    va = process.malloc(PAGE, "low")
+    driver.run(1, "fill", va, 1, 5)
+    entries = driver.config.trace_entries
+    ring, taken = driver.trace, 0
+    take = Consumer.take
+
+    def take_and_tell(self: Consumer, count: int) -> bytes:
+        nonlocal taken
+        data = take(self, count)
+        taken += len(data) // TraceRecord.SIZE
+        assert taken <= 16 * entries
+        ring.set_header("produced", (ring.header("consumed") + entries) % (1 << 64))
+        return data
+
+    monkeypatch.setattr(Consumer, "take", take_and_tell)
+    ring.set_header("produced", ring.header("consumed") + 1)
+    cookie = driver.launch(1, "atomic_add", va, 500, 1)
+    for _ in range(5):
+        taken = 0
+        driver.device.step()
+        assert taken
+    monkeypatch.undo()
+    driver.wait(cookie)
+    assert 1 <= len(of(driver.end_trace(), TraceKind.HOLE)) <= 10
 
 
 def test_a_reset_starts_the_ring_again(driver: FakeDriver) -> None:

@@ -42,6 +42,9 @@ class Script:
         self.calls += "a"
         return self.arms.pop(0)
 
+    def tidy(self) -> None:
+        self.calls += "t"
+
 
 class Sleeper(doorbell.Waiter):
     """A waiter that is rung at once, and writes that into the device's calls."""
@@ -58,9 +61,9 @@ class Sleeper(doorbell.Waiter):
 
 def test_the_loop_sleeps_only_when_armed() -> None:
     device = Script([True, True, False, False, False], [False, True, True])
-    loop.run(device, Sleeper(device), lambda: not device.steps)
+    loop.run(device, Sleeper(device), lambda: not device.steps, device.tidy)
     # busy, busy, idle, arming saw work; idle, armed, waited; idle, armed, waited
-    assert device.calls == "sssasawsaw"
+    assert device.calls == "stststastawstaw"
 
 
 def config(tmp_path: Path, **changes: object) -> AgentConfig:
@@ -79,6 +82,7 @@ def config(tmp_path: Path, **changes: object) -> AgentConfig:
         "page_shift": 12,
         "peer": 1,
         "generation": 1,
+        "report_fd": 10,
         "programs": (str(tmp_path),),
     }
     return AgentConfig(**{**fields, **changes})  # type: ignore[arg-type]
@@ -87,7 +91,7 @@ def config(tmp_path: Path, **changes: object) -> AgentConfig:
 def test_a_configuration_travels(tmp_path: Path) -> None:
     original = config(tmp_path, hbm_fd=9, trace="/x/device0.trace", faults={"lost_dirty": 2})
     assert AgentConfig.from_json(original.to_json()) == original
-    assert original.descriptors == (3, 4, 5, 6, 7, 8, 9)
+    assert sorted(original.descriptors) == [3, 4, 5, 6, 7, 8, 9, 10]
 
 
 def start(
@@ -104,8 +108,7 @@ def start(
 
 
 def first_line(agent: Agent) -> str:
-    assert agent.process.stdout is not None
-    return agent.process.stdout.readline().decode().strip()
+    return agent.report.read().decode()
 
 
 def test_an_agent_identifies_itself_and_ends_on_request(tmp_path: Path) -> None:
@@ -114,6 +117,7 @@ def test_an_agent_identifies_itself_and_ends_on_request(tmp_path: Path) -> None:
     assert agent.ready
     found = DeviceRegs.unpack(agent.endpoint.region.tobytes(), DEVICE_PAGE)
     assert (found.generation, found.hbm_size, found.hbm_offset) == (3, 2 << 20, 0)
+    agent.process.send_signal(signal.SIGINT)
     agent.stop()
     assert agent.process.returncode == 0
     agent.endpoint.close()

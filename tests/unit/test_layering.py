@@ -10,7 +10,7 @@ import devmodel
 PACKAGE = Path(devmodel.__file__).parent
 LAYERS = ("cli", "experiment", "machine", "build", "agent", "link", "device", "abi")
 # What all may import; they import nothing but each other.
-COMMON = ("errors", "paths", "progress", "sizes", "terminal")
+COMMON = ("errors", "interpreter", "paths", "progress", "sizes", "terminal")
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

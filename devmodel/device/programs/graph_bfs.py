@@ -17,6 +17,7 @@ from devmodel.device.programs.registry import program
 from devmodel.device.programs.wordindex import U64
 
 MOST_EDGES = 1 << 20
+MOST_FOUND = 1 << 24
 _RANGE = np.dtype([("first", "<u8"), ("last", "<u8")])
 _UNREACHED = np.uint32(0xFFFFFFFF)
 _NODES_AT_A_TIME = 1 << 14
@@ -27,29 +28,39 @@ _EDGES_AT_A_TIME = 1 << 16
 async def graph_bfs(
     memory: Memory, offsets: int, targets: int, nodes: int, start: int, depths: int
 ) -> tuple[int, int]:
-    """A level at a time. `OverflowError`: a node has more than MOST_EDGES."""
+    """A level at a time. `OverflowError`: a node of more than MOST_EDGES, a level of MOST_FOUND.
+
+    A node gets its depth when it is found, so it is found once, however many edges lead to it: what
+    is held of the next level is no more than what the guest's own depths have changed by.
+    """
     if not start < nodes <= 1 << 32:
         raise BadArgument(f"start {start} of {nodes} nodes")
-    front = await _unreached(memory, np.array([start], dtype=np.uint64), depths)
-    reached = looked = depth = 0
-    while front.size:
-        marks = np.full(front.size, depth, dtype=np.uint32)
-        await memory.scatter(np.uint64(depths) + np.uint64(4) * front, marks)
-        reached += front.size
+    front = [await _mark(memory, np.array([start], dtype=np.uint64), depths, 0)]
+    reached = front[0].size
+    looked = depth = 0
+    while front:
         depth += 1
         found: list[U64] = []
-        for first, number in chunks(front.size, _NODES_AT_A_TIME):
-            part = front[first : first + number]
-            ends = await memory.gather(np.uint64(offsets) + np.uint64(8) * part, _RANGE)
-            for edges in _pieces(ends["first"], ends["last"]):
-                looked += edges.size
-                to = await memory.gather(np.uint64(targets) + np.uint64(4) * edges, np.uint32)
-                if int(to.max()) >= nodes:
-                    raise BadArgument(f"an edge to node {int(to.max())} of {nodes}")
-                found.append(distinct(to.astype(np.uint64)))
-        if not found:
-            break
-        front = await _unreached(memory, distinct(np.concatenate(found)), depths)
+        held = 0
+        for part in front:
+            for first, number in chunks(part.size, _NODES_AT_A_TIME):
+                some = part[first : first + number]
+                ends = await memory.gather(np.uint64(offsets) + np.uint64(8) * some, _RANGE)
+                for edges in _pieces(ends["first"], ends["last"]):
+                    looked += edges.size
+                    to = await memory.gather(np.uint64(targets) + np.uint64(4) * edges, np.uint32)
+                    if int(to.max()) >= nodes:
+                        raise BadArgument(f"an edge to node {int(to.max())} of {nodes}")
+                    new = await _mark(memory, distinct(to.astype(np.uint64)), depths, depth)
+                    if new.size:
+                        found.append(new)
+                        held += new.size
+                    if held > MOST_FOUND:
+                        raise OverflowError(f"a level of more than {MOST_FOUND} nodes")
+        front = found
+        reached += held
+        if reached > nodes:
+            raise BadArgument(f"more than {nodes} nodes reached: depths that are reset meanwhile")
     return reached, looked
 
 
@@ -74,7 +85,10 @@ def _pieces(first: U64, last: U64) -> Iterator[U64]:
         begin = end
 
 
-async def _unreached(memory: Memory, nodes: U64, depths: int) -> U64:
-    seen = await memory.gather(np.uint64(depths) + np.uint64(4) * nodes, np.uint32)
-    left: U64 = nodes[seen == _UNREACHED]
-    return left
+async def _mark(memory: Memory, nodes: U64, depths: int, depth: int) -> U64:
+    """Those of some distinct nodes that were not reached yet, now with their depth."""
+    places = np.uint64(depths) + np.uint64(4) * nodes
+    new = await memory.gather(places, np.uint32) == _UNREACHED
+    await memory.scatter(places[new], np.full(np.count_nonzero(new), depth, dtype=np.uint32))
+    found: U64 = nodes[new]
+    return found

@@ -9,7 +9,7 @@ A program is a coroutine over the memory of the process that launched it::
         return int((await memory.load(src, count)).sum())
 
 It gets the launch's arguments as integers of 64 bits and returns None, an integer or two. It may
-raise `BadArgument`; any other exception ends it as Status.PROGRAM_ERROR.
+raise `BadArgument`; any other exception, and any other result, ends it as Status.PROGRAM_ERROR.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from devmodel.abi.rings import ComputeCommand
 
 _NAME_BYTES = next(f.size for f in ComputeCommand.FIELDS if f.name == "program")
 _MOST_ARGS = next(f.count for f in ComputeCommand.FIELDS if f.name == "args")
+
+_LONGEST_TEXT = 1000
 
 Function = Callable[..., Coroutine[Any, Any, object]]
 
@@ -121,25 +123,29 @@ def load_programs(path: str | Path) -> dict[str, Program]:
     try:
         spec.loader.exec_module(module)
         found = programs_of(module)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        # Whatever a file raises is its own: nothing else runs here.
         del sys.modules[name]
-        raise ProgramError(f"{path}: {_where(error, path)}{_say(error)}") from error
+        raise ProgramError(f"{path}: {_where(error, path)}{text_of(error)}") from error
     if not found:
         del sys.modules[name]
         raise ProgramError(f'{path}: declares no program; put @program("NAME") before one')
     return found
 
 
-def _say(error: BaseException) -> str:
-    if isinstance(error, ProgramError):
-        return str(error)
-    text = error.msg if isinstance(error, SyntaxError) else str(error)
-    return " ".join(f"{type(error).__name__}: {text}".split())
+def text_of(error: BaseException) -> str:
+    """What an exception of a user's code says, in one line of bounded length. Raises nothing."""
+    try:
+        told = error.msg if isinstance(error, SyntaxError) else error
+        text = str(told) if isinstance(error, ProgramError) else f"{type(error).__name__}: {told}"
+        return " ".join(text[:_LONGEST_TEXT].split()).removesuffix(":")
+    except BaseException:
+        return "an exception that cannot be shown"
 
 
 def _where(error: BaseException, path: Path) -> str:
     """The last line of the file that the error came through, as ``line N: ``."""
-    if isinstance(error, SyntaxError):
+    if isinstance(error, SyntaxError) and isinstance(error.lineno, int):
         return f"line {error.lineno}: "
     line, frame = 0, error.__traceback__
     while frame is not None:
