@@ -40,7 +40,7 @@ def main() -> int:
         append=tuple(request["append"]),
         qemu=tuple(request["qemu"]),
         trace=Path(request["trace"]) if request["trace"] else None,
-        detached=True,
+        keeper=True,
     )
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -16,6 +16,7 @@ from devmodel.machine.shell import GuestShell, ShellGone
 from devmodel.machine.stream import ShellTimeout
 
 ALIVE_SECONDS = 10.0
+HOLDER_COLUMNS = 80
 LOGS = {"console": "console.log", "dmesg": "dmesg", "qemu": "qemu.log", "keeper": "keeper.log"}
 
 
@@ -34,10 +35,13 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     start.set_defaults(action=run_start)
 
     stop = commands.add_parser(
-        "stop", help="end a running guest", description="End a guest; its logs stay."
+        "stop",
+        help="end a running guest",
+        description="End a guest that `devmodel start` started; its logs stay. Guests of other "
+        "programs (tests, notebooks, `devmodel run`) are ended by these.",
     )
     _add_name(stop)
-    stop.add_argument("--all", action="store_true", help="every running one")
+    stop.add_argument("--all", action="store_true", help="every one that devmodel start started")
     options.add_verbose(stop)
     stop.set_defaults(action=run_stop)
 
@@ -114,9 +118,16 @@ def run_start(arguments: argparse.Namespace) -> int:
 def run_stop(arguments: argparse.Namespace) -> int:
     """0, or the exit code of what the guest's kernel complained of."""
     if arguments.all:
-        chosen = [item for item in rundir.everything() if item[1].state != "ended"]
+        there = [item for item in rundir.everything() if item[1].state != "ended"]
+        chosen = [item for item in there if item[1].ours]
+        for _, info in there:
+            if not info.ours:
+                output.reporter().note(f"{_holder(info)}; it is left alone")
     else:
         chosen = [rundir.running(arguments.name)]
+        for _, info in chosen:
+            if not info.ours:
+                raise ConfigError(_holder(info), hint="end it there: stop ends no such process")
     code = 0
     for folder, _ in chosen:
         info = detached.stop(folder)
@@ -124,6 +135,13 @@ def run_stop(arguments: argparse.Namespace) -> int:
             output.show_error(DevmodelError(f"{info.name}: {info.ending}"), 0)
         code = code or info.exit_code
     return code
+
+
+def _holder(info: VmInfo) -> str:
+    """Who holds a VM that devmodel did not start a keeper for, in words."""
+    words = shlex.join(rundir.command_line(info.pid))
+    shown = words if len(words) <= HOLDER_COLUMNS else f"{words[: HOLDER_COLUMNS - 3]}..."
+    return f"{info.name} is held by process {info.pid}: {shown or 'unknown'}"
 
 
 def run_ps(arguments: argparse.Namespace) -> int:
@@ -138,6 +156,7 @@ def run_ps(arguments: argparse.Namespace) -> int:
                 "name": info.name,
                 "state": info.state,
                 "pid": info.pid,
+                "keeper": info.keeper,
                 "port": info.port,
                 "devices": [device.model.value for device in config.devices],
                 "lost_devices": list(info.lost_devices),

@@ -41,8 +41,8 @@ class Options:
     trace: Path | None = None
     """folder for the devices' traces; they are kept where the configuration says `trace: true`,
     in the VM's folder, too"""
-    detached: bool = False
-    """the VM is one that commands find without naming it"""
+    keeper: bool = False
+    """this process is a keeper (cli/keeper.py): it is there for the VM alone"""
 
 
 @dataclass
@@ -82,7 +82,7 @@ def launch(
         kernel=built.kernel.release,
         accelerator=accelerator.name,
         started=time.time(),
-        detached=options.detached,
+        keeper=options.keeper,
     )
     folder.write(info)
     served = _serve(config, built, stack)

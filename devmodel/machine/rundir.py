@@ -3,10 +3,14 @@
 ::
 
     vms/<name>/
-      vm.json      what it is: pid of the supervisor, port, configuration, times
+      vm.json      what it is: who holds it, port, configuration, times
       lock         held by the supervisor; free means that it is gone
       key          private key of the login, 0600; removed at the end
       console.log dmesg qemu.log agent0.log ...    stay until the next VM of that name
+
+A VM is held by the process that supervises it. That is a keeper, which `devmodel start` made for
+it and `devmodel stop` may end; or somebody's own program (a test, a notebook, `devmodel run`),
+which ends its VM by itself and is never sent a signal.
 
 A VM whose supervisor is gone is *stale*: `sweep` removes its key and marks it ended.
 """
@@ -15,9 +19,9 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 from devmodel import paths
 from devmodel.errors import ConfigError
@@ -42,8 +46,21 @@ class VmInfo:
     exit_code: int = 0
     """what the ending is worth as an exit code; see errors.py"""
     lost_devices: tuple[int, ...] = ()
-    detached: bool = False
-    """started by `devmodel start`; others are found by name only"""
+    keeper: bool = False
+    """`pid` is a keeper's, and devmodel's to end; VMs of others are found by name only"""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From vm.json, which another version may have written. ValueError, TypeError."""
+        names = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in json.loads(text).items() if name in names})
+
+    @property
+    def ours(self) -> bool:
+        """Whether devmodel may end the process that holds it."""
+        return self.keeper and any(
+            "devmodel" in word and "keeper" in word for word in command_line(self.pid)
+        )
 
 
 class RunDir:
@@ -111,9 +128,17 @@ def write_info(folder: Path, info: VmInfo) -> None:
 def read_info(folder: Path) -> VmInfo | None:
     """What vm.json in `folder` says; None if there is none that can be read."""
     try:
-        return VmInfo(**json.loads((folder / "vm.json").read_text()))
-    except (OSError, ValueError, TypeError):
+        return VmInfo.parse((folder / "vm.json").read_text())
+    except (OSError, ValueError, TypeError, AttributeError):
         return None
+
+
+def command_line(pid: int) -> list[str]:
+    """The words that a process was started with; none if there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")[:-1]
+    except OSError:
+        return []
 
 
 def everything() -> Iterator[tuple[Path, VmInfo]]:
@@ -133,10 +158,10 @@ def everything() -> Iterator[tuple[Path, VmInfo]]:
 
 
 def running(name: str | None) -> tuple[Path, VmInfo]:
-    """The running VM called `name`, or the only detached one. ConfigError if there is none."""
+    """The running VM called `name`, or the only one of a keeper's. ConfigError if there is none."""
     found = [(path, info) for path, info in everything() if info.state == "running"]
     if name is None:
-        found = [(path, info) for path, info in found if info.detached]
+        found = [(path, info) for path, info in found if info.keeper]
     names = ", ".join(info.name for _, info in found)
     if name is not None:
         for path, info in found:

@@ -1,5 +1,6 @@
 """Folders of VMs: names, locks, and what is left by those that were killed."""
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def claim(name: str, **changes: object) -> RunDir:
     folder = RunDir.claim(name)
     folder.write_key(b"secret")
-    info = VmInfo(folder.name, os.getpid(), "running", detached=True)
+    info = VmInfo(folder.name, os.getpid(), "running", keeper=True)
     folder.write(replace(info, **changes))  # type: ignore[arg-type]
     return folder
 
@@ -70,12 +71,25 @@ def test_nonsense_is_no_vm(tmp_path: Path) -> None:
     assert list(rundir.everything()) == []
 
 
+def test_what_another_version_wrote_is_read() -> None:
+    folder = claim("a", kernel="7.2")
+    path = folder.path / "vm.json"
+    data = json.loads(path.read_text())
+    path.write_text(json.dumps({**data, "a_field_of_tomorrow": 1}))
+    info = rundir.read_info(folder.path)
+    assert info is not None
+    assert info.kernel == "7.2"
+    path.write_text("[]")
+    assert rundir.read_info(folder.path) is None
+    folder.close()
+
+
 def test_the_only_one_needs_no_name() -> None:
     with pytest.raises(ConfigError, match="no VM is running"):
         rundir.running(None)
     first = claim("a")
     # Those of tests and of `devmodel run` are found by name only.
-    hidden = claim("hidden", detached=False)
+    hidden = claim("hidden", keeper=False)
     assert rundir.running(None)[1].name == "a"
     assert rundir.running("hidden")[1].name == "hidden"
     second = claim("b")
