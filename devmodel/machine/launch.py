@@ -85,6 +85,7 @@ def launch(
         keeper=options.keeper,
     )
     folder.write(info)
+    stack.push(lambda _, error, __: _keep_cause(folder, info, error))
     served = _serve(config, built, stack)
     initrd = _initrd(folder.name, config, built, login, host)
     stack.callback(os.close, initrd)
@@ -139,6 +140,12 @@ def launch(
         reporter.note(f"{folder.name}: guest: {note}")
     reporter.note(f"{folder.name}: ready after {seconds:.1f} s")
     return Running(folder, info, supervisor, shell, seconds)
+
+
+def _keep_cause(folder: RunDir, info: VmInfo, error: BaseException | None) -> None:
+    """Called at the end, whatever it is: a VM that never came up says why."""
+    if error is not None:
+        folder.write(info.ended(error))
 
 
 def explain(supervisor: Supervisor, symptom: str) -> DevmodelError:
@@ -236,7 +243,11 @@ def _failed(supervisor: Supervisor, folder: Path, message: str, details: str) ->
             details=consoles.tail(log),
         )
     log = folder / "qemu.log"
-    code = supervisor.process.poll() if supervisor.process else None
+    # A connection breaks a moment before its process has ended.
+    state = supervisor.state
+    if supervisor.process is not None:
+        supervisor.wait_for(lambda: state.exit_code is not None, END_SECONDS)
+    code = state.exit_code
     output = consoles.tail(log)
     if code is not None:
         said = output.splitlines()[-1:] or ["it said nothing"]

@@ -139,9 +139,7 @@ class Machine:
                     self._dmesg = running.shell.run(["dmesg"], timeout=DMESG_SECONDS).stdout
                     (folder.path / "dmesg").write_text(self._dmesg)
             running.shell.close()
-            code = cause.exit_code if isinstance(cause, DevmodelError) else 0
-            ending = " ".join(str(cause or "").split())
-            folder.write(replace(running.info, state="ended", ending=ending, exit_code=code))
+            folder.write(running.info.ended(cause))
 
     # --- what is known
 

@@ -18,13 +18,18 @@ A VM whose supervisor is gone is *stale*: `sweep` removes its key and marks it e
 import fcntl
 import json
 import os
+import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import IO, Self
 
 from devmodel import paths
-from devmodel.errors import ConfigError
+from devmodel.errors import ConfigError, DevmodelError
+
+CAUSE_COLUMNS = 200
+# No more is known of a VM whose lock is free and which nobody marked as ended.
+GONE = "the process that held it is gone"
 
 
 @dataclass(frozen=True)
@@ -55,12 +60,32 @@ class VmInfo:
         names = {field.name for field in fields(cls)}
         return cls(**{name: value for name, value in json.loads(text).items() if name in names})
 
+    def ended(self, cause: BaseException | None) -> Self:
+        """The same after the end, with what caused it."""
+        code = int(cause.exit_code) if isinstance(cause, DevmodelError) else 0
+        return replace(self, state="ended", ending=_words(cause), exit_code=code)
+
     @property
     def ours(self) -> bool:
         """Whether devmodel may end the process that holds it."""
         return self.keeper and any(
             "devmodel" in word and "keeper" in word for word in command_line(self.pid)
         )
+
+
+def _words(cause: BaseException | None) -> str:
+    """An end's cause in one line; none for an end as it should be."""
+    match cause:
+        case None:
+            return ""
+        case DevmodelError():
+            return " ".join(str(cause).split())
+        case KeyboardInterrupt():
+            return "interrupted"
+        case SystemExit():
+            return "stopped"
+        case _:
+            return textwrap.shorten(f"{type(cause).__name__}: {cause}", CAUSE_COLUMNS)
 
 
 class RunDir:
@@ -151,9 +176,12 @@ def everything() -> Iterator[tuple[Path, VmInfo]]:
             continue
         if info.state != "ended" and (lock := _try_lock(path)) is not None:
             with lock:
-                (path / "key").unlink(missing_ok=True)
-                info = replace(info, state="ended", ending="its supervisor was killed")
-                write_info(path, info)
+                # It may have ended since, and said why.
+                info = read_info(path) or info
+                if info.state != "ended":
+                    (path / "key").unlink(missing_ok=True)
+                    info = replace(info, state="ended", ending=GONE)
+                    write_info(path, info)
         yield path, info
 
 

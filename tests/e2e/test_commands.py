@@ -177,7 +177,7 @@ def test_a_killed_keeper_takes_everything_with_it(started: str, own_state: Path)
         assert ended(pidfd)
         os.close(pidfd)
     assert vms() == []
-    assert vms("-a")[0]["ending"] == "its supervisor was killed"
+    assert vms("-a")[0]["ending"] == "the process that held it is gone"
     assert not (own_state / "vms" / started / "key").exists()
 
 

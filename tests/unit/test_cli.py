@@ -273,6 +273,21 @@ def test_doctor_is_0_only_if_ready(
     assert found["checks"][0]["name"] == "qemu"
 
 
+@pytest.mark.parametrize("words", [["ps"], ["kernels"], ["ps", "--json"], ["--help"]])
+def test_a_reader_that_has_seen_enough_is_no_trouble(words: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "devmodel.cli.main", *words],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (ExitCode.OK, b"")
+
+
 def test_no_colour_without_a_terminal() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "devmodel.cli.main", "run", "nowhere"],

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from devmodel.errors import ConfigError
+from devmodel.errors import ConfigError, ExitCode, GuestPanic
 from devmodel.machine import rundir
 from devmodel.machine.rundir import RunDir, VmInfo
 
@@ -53,8 +53,40 @@ def test_a_vm_whose_supervisor_was_killed_is_swept() -> None:
     # What a SIGKILL leaves: the files, and a lock that nobody holds.
     folder._lock.close()
     ((path, info),) = rundir.everything()
-    assert (info.state, info.ending) == ("ended", "its supervisor was killed")
+    assert (info.state, info.ending) == ("ended", "the process that held it is gone")
     assert not (path / "key").exists()
+
+
+def test_a_vm_that_ends_while_it_is_looked_at_keeps_its_own_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = claim("a")
+    lock, info = rundir._try_lock, rundir.read_info(folder.path)
+    assert info is not None
+
+    def late(path: Path) -> object:
+        folder.write(info.ended(GuestPanic("it panicked")))
+        folder.close()
+        return lock(path)
+
+    monkeypatch.setattr(rundir, "_try_lock", late)
+    ((_, found),) = rundir.everything()
+    assert (found.ending, found.exit_code) == ("it panicked", ExitCode.PANIC)
+    assert rundir.read_info(folder.path) == found
+
+
+@pytest.mark.parametrize(
+    ("cause", "words"),
+    [
+        (None, ""),
+        (GuestPanic("it\n panicked", hint="see log"), "it panicked; see log"),
+        (KeyboardInterrupt(), "interrupted"),
+        (SystemExit(143), "stopped"),
+        (AssertionError("a\nb"), "AssertionError: a b"),
+    ],
+)
+def test_a_cause_is_one_line(cause: BaseException | None, words: str) -> None:
+    assert VmInfo("a", 1, "running").ended(cause).ending == words
 
 
 def test_a_running_vm_is_left_alone() -> None:

@@ -1,0 +1,60 @@
+"""A start that fails, with a QEMU that is none: one line each, and vm.json says why."""
+
+import contextlib
+import sys
+from pathlib import Path
+
+import fake_qemu
+import pytest
+
+from devmodel.build.emulator import Emulator
+from devmodel.build.guest import Built
+from devmodel.build.kernel import Kernel
+from devmodel.build.tools import HostTools
+from devmodel.build.tree import Tree
+from devmodel.errors import ExitCode, LaunchFailed
+from devmodel.machine import launch, rundir
+from devmodel.machine.accel import Accelerator
+from devmodel.machine.config import MachineConfig
+from devmodel.machine.launch import Options
+from devmodel.progress import Reporter
+
+TCG = Accelerator("tcg", "for the test")
+
+
+@pytest.fixture(autouse=True)
+def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEVMODEL_STATE", str(tmp_path / "state"))
+
+
+def start(folder: Path, mode: str) -> None:
+    """Launch a VM without devices in a QEMU of that mode."""
+    for name in ("config", "initrd"):
+        (folder / name).touch()
+    kernel = Kernel(
+        image=folder / "bzImage",
+        vmlinux=None,
+        build=folder,
+        config=folder / "config",
+        release="7.2.0",
+        identity="id",
+        modules=(),
+        tools=HostTools(),
+        headers=folder,
+    )
+    program = Emulator((sys.executable, fake_qemu.__file__, mode), (8, 1), "host")
+    tree = Tree(folder, None)  # type: ignore[arg-type]
+    built = Built(kernel, None, [], folder / "initrd", program, tree)
+    quiet = Reporter(quiet=True)
+    with contextlib.ExitStack() as stack:
+        launch.launch(MachineConfig(name="a"), Options(), TCG, built, quiet, stack)
+
+
+def test_a_qemu_that_ends_is_the_reason_in_vm_json(tmp_path: Path) -> None:
+    with pytest.raises(LaunchFailed) as caught:
+        start(tmp_path, "ends")
+    assert "QEMU ended with 1: fake QEMU: no such machine; " in str(caught.value)
+    ((folder, info),) = rundir.everything()
+    assert (info.state, info.exit_code) == ("ended", ExitCode.LAUNCH)
+    assert info.ending == str(caught.value)
+    assert not (folder / "key").exists()
