@@ -5,8 +5,10 @@
     vms/<name>/
       vm.json      what it is: who holds it, port, configuration, times
       lock         held by the supervisor; free means that it is gone
-      key          private key of the login, 0600; removed at the end
+      key          private key of the login; removed at the end
       console.log dmesg qemu.log agent0.log ...    stay until the next VM of that name
+
+Folder and files are their owner's, whatever the umask: who may write vm.json says what `stop` ends.
 
 A VM is held by the process that supervises it. That is a keeper, which `devmodel start` made for
 it and `devmodel stop` may end; or somebody's own program (a test, a notebook, `devmodel run`),
@@ -15,6 +17,7 @@ which ends its VM by itself and is never sent a signal.
 A VM whose supervisor is gone is *stale*: `sweep` removes its key and marks it ended.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -25,8 +28,9 @@ from pathlib import Path
 from typing import IO, Self
 
 from devmodel import paths
-from devmodel.errors import ConfigError, DevmodelError
+from devmodel.errors import ConfigError, DevmodelError, HostNotReady
 
+REMEDY = "set DEVMODEL_STATE to another folder"
 CAUSE_COLUMNS = 200
 # No more is known of a VM whose lock is free and which nobody marked as ended.
 GONE = "the process that held it is gone"
@@ -103,13 +107,14 @@ class RunDir:
         """
         for number in range(1, 1000):
             path = paths.vms() / (name if number == 1 else f"{name}-{number}")
-            path.mkdir(parents=True, exist_ok=True)
-            lock = _try_lock(path)
-            if lock is not None:
-                for old in path.iterdir():
-                    if old.name != "lock":
-                        old.unlink()
-                return cls(path, lock)
+            with explained(path):
+                _own_folder(path)
+                lock = _try_lock(path)
+                if lock is not None:
+                    for old in path.iterdir():
+                        if old.name != "lock":
+                            old.unlink()
+                    return cls(path, lock)
         raise ConfigError(f"too many VMs are called {name}", hint="devmodel ps shows them")
 
     @property
@@ -119,9 +124,7 @@ class RunDir:
 
     def write_key(self, key: bytes) -> None:
         """Keep the login key, for its owner only."""
-        fd = os.open(self.path / "key", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(key)
+        _write(self.path / "key", key)
 
     def write(self, info: VmInfo) -> None:
         """Replace vm.json, whole."""
@@ -133,8 +136,39 @@ class RunDir:
         self._lock.close()
 
 
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turns what a disk refuses while something of a VM's is kept in `path` into HostNotReady."""
+    try:
+        yield
+    except OSError as error:
+        raise HostNotReady(f"{error.filename or path}: {error.strerror}", hint=REMEDY) from error
+
+
+def _own_folder(path: Path) -> None:
+    """Make a VM's folder, or take the one that is there, so that nobody else can look into it."""
+    # What is above may be a folder of the user's, as /tmp: it is left as it is.
+    paths.state().mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in (paths.vms(), path):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        # An earlier version left the mode to the umask.
+        folder.chmod(0o700)
+
+
+def _open(path: Path) -> int:
+    """A descriptor of an empty file that is its owner's alone."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    os.fchmod(fd, 0o600)
+    return fd
+
+
+def _write(path: Path, data: bytes) -> None:
+    with explained(path), os.fdopen(_open(path), "wb") as file:
+        file.write(data)
+
+
 def _try_lock(path: Path) -> IO[str] | None:
-    lock = (path / "lock").open("w")
+    lock = os.fdopen(_open(path / "lock"), "w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -146,7 +180,7 @@ def _try_lock(path: Path) -> IO[str] | None:
 def write_info(folder: Path, info: VmInfo) -> None:
     """Replace vm.json in `folder`, whole."""
     temporary = folder / ".vm.json"
-    temporary.write_text(json.dumps(asdict(info), indent=1) + "\n")
+    _write(temporary, f"{json.dumps(asdict(info), indent=1)}\n".encode())
     temporary.replace(folder / "vm.json")
 
 
@@ -168,9 +202,13 @@ def command_line(pid: int) -> list[str]:
 
 def everything() -> Iterator[tuple[Path, VmInfo]]:
     """All VMs with a folder, swept: stale ones are marked as ended, their keys removed."""
-    if not paths.vms().is_dir():
+    try:
+        folders = sorted(paths.vms().iterdir())
+    except FileNotFoundError:
         return
-    for path in sorted(paths.vms().iterdir()):
+    except OSError as error:
+        raise HostNotReady(f"{paths.vms()}: {error.strerror}", hint=REMEDY) from error
+    for path in folders:
         info = read_info(path)
         if info is None:
             continue

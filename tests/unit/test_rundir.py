@@ -2,12 +2,15 @@
 
 import json
 import os
+import stat
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from devmodel.errors import ConfigError, ExitCode, GuestPanic
+from devmodel import paths
+from devmodel.errors import ConfigError, ExitCode, GuestPanic, HostNotReady
 from devmodel.machine import rundir
 from devmodel.machine.rundir import RunDir, VmInfo
 
@@ -40,12 +43,65 @@ def test_the_logs_of_the_last_one_are_removed() -> None:
     assert not (claim("a").path / "console.log").exists()
 
 
-def test_a_key_is_for_its_owner_and_goes_at_the_end() -> None:
+def test_a_key_goes_at_the_end() -> None:
     folder = claim("a")
     key = folder.path / "key"
-    assert key.stat().st_mode & 0o777 == 0o600
+    assert key.read_bytes() == b"secret"
     folder.close()
     assert not key.exists()
+
+
+@pytest.fixture
+def no_umask() -> Iterator[None]:
+    """New files are what they are asked to be."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.usefixtures("no_umask")
+def test_a_vm_is_its_owners_whatever_the_umask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEVMODEL_STATE", str(tmp_path / "new" / "state"))
+    folder = claim("a")
+    for path in (folder.path, paths.vms(), paths.state()):
+        assert mode(path) == 0o700
+    assert {path.name: mode(path) for path in folder.path.iterdir()} == dict.fromkeys(
+        ("key", "lock", "vm.json"), 0o600
+    )
+    folder.close()
+
+
+@pytest.mark.usefixtures("no_umask")
+def test_what_an_earlier_version_left_open_is_closed(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    old = tmp_path / "vms" / "a"
+    old.mkdir(parents=True)
+    for name in ("lock", "key", "vm.json"):
+        (old / name).touch(0o666)
+    folder = claim("a")
+    assert (mode(old.parent), mode(old)) == (0o700, 0o700)
+    assert {mode(path) for path in old.iterdir()} == {0o600}
+    # The user's own folder is not ours to change.
+    assert mode(tmp_path) == 0o755
+    folder.close()
+
+
+def test_no_folder_for_a_vm_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "vms").touch()
+    line = f"{tmp_path}/vms: Not a directory; set DEVMODEL_STATE to another folder"
+    with pytest.raises(HostNotReady) as caught:
+        list(rundir.everything())
+    assert str(caught.value) == line
+    (tmp_path / "vms").unlink()
+    (tmp_path / "vms" / "a" / "mine").mkdir(parents=True)
+    with pytest.raises(HostNotReady, match=rf"{tmp_path}/vms/a/mine: .*; set DEVMODEL_STATE"):
+        RunDir.claim("a")
 
 
 def test_a_vm_whose_supervisor_was_killed_is_swept() -> None:
