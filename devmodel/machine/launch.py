@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -27,6 +28,8 @@ from devmodel.progress import Reporter
 
 PORT_SECONDS = 15.0
 END_SECONDS = 3.0
+# sun_path has 108 bytes, of which the last one is 0.
+SOCKET_PATH = 107
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def launch(
         built.kernel.image,
         Path(f"/proc/self/fd/{initrd}"),
         options.append,
-        options.gdb,
+        _gdb(folder) if options.gdb else None,
         options.qemu,
     )
     endpoints = []
@@ -117,7 +120,7 @@ def launch(
         trace=_trace(config, options, folder.path),
         run=not options.gdb,
     )
-    _announce(folder.name, config, accelerator, built, reporter, options)
+    _announce(folder.name, config, accelerator, built, reporter)
     begin = time.monotonic()
     supervisor = Supervisor(plan, endpoints, Console(folder.path / "console.log", options.echo))
     stack.callback(supervisor.close)
@@ -125,6 +128,10 @@ def launch(
         supervisor.start()
     except LaunchFailed as error:
         raise _failed(supervisor, folder.path, error.message, error.details) from error
+    if boot.gdb is not None:
+        vmlinux = [] if built.kernel.vmlinux is None else [str(built.kernel.vmlinux)]
+        words = ["gdb", *vmlinux, "-ex", f"target remote {boot.gdb}", "-ex", "continue"]
+        reporter.note(f"waiting for a debugger: {shlex.join(words)}")
     limit = None if options.gdb else float(config.boot_timeout)
     _await_ready(supervisor, folder.path, limit)
     port = supervisor.call(supervisor.monitor.ssh_port(), PORT_SECONDS)
@@ -196,18 +203,22 @@ def _announce(
     accelerator: Accelerator,
     built: Built,
     reporter: Reporter,
-    options: Options,
 ) -> None:
     devices = ", ".join(device.model for device in config.devices) or "no device"
     reporter.note(
         f"{name}: starting {built.kernel.release} with {devices}, "
         f"{qemu.describe_memory(config)}, {accelerator.name} ({accelerator.reason})"
     )
-    if options.gdb:
-        reporter.note(
-            f"waiting for a debugger: gdb {built.kernel.vmlinux or ''} "
-            f"-ex 'target remote :{qemu.GDB_PORT}' -ex continue"
+
+
+def _gdb(folder: RunDir) -> Path:
+    """The debugger's socket. ConfigError if its path is longer than that of a socket may be."""
+    if len(os.fsencode(folder.gdb)) > SOCKET_PATH:
+        raise ConfigError(
+            f"--gdb: {folder.gdb} is too long for a socket",
+            hint="set DEVMODEL_STATE to a folder with a shorter path",
         )
+    return folder.gdb
 
 
 def _await_ready(supervisor: Supervisor, folder: Path, limit: float | None) -> None:

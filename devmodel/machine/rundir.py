@@ -6,6 +6,7 @@
       vm.json      what it is: who holds it, port, configuration, times
       lock         held by the supervisor; free means that it is gone
       key          private key of the login; removed at the end
+      gdb          the debugger's socket, with --gdb
       console.log dmesg qemu.log agent0.log ...    stay until the next VM of that name
 
 Folder and files are their owner's, whatever the umask: who may write vm.json says what `stop` ends.
@@ -122,6 +123,11 @@ class RunDir:
         """The VM's name, unique among those that run."""
         return self.path.name
 
+    @property
+    def gdb(self) -> Path:
+        """The debugger's socket, where there is one."""
+        return self.path / "gdb"
+
     def write_key(self, key: bytes) -> None:
         """Keep the login key, for its owner only."""
         _write(self.path / "key", key)
@@ -133,6 +139,7 @@ class RunDir:
     def close(self) -> None:
         """Remove what only a running VM needs, and let go."""
         (self.path / "key").unlink(missing_ok=True)
+        self.gdb.unlink(missing_ok=True)
         self._lock.close()
 
 

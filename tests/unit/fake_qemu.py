@@ -10,8 +10,24 @@ import json
 import re
 import socket
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 READY = b"devmodel-guest: ready\n"
+
+
+def commands(sock: socket.socket) -> Iterator[dict[str, Any]]:
+    """Objects as they come; nothing stands between them."""
+    text = ""
+    while data := sock.recv(4096):
+        text += data.decode()
+        while text:
+            try:
+                found, end = json.JSONDecoder().raw_decode(text)
+            except ValueError:
+                break
+            yield found
+            text = text[end:].lstrip()
 
 
 def main() -> None:
@@ -23,14 +39,12 @@ def main() -> None:
         name: socket.socket(fileno=int(re.search(rf"id={name},fd=(\d+)", line)[1]))  # type: ignore[index]
         for name in ("qmp", "console")
     }
-    qmp = sockets["qmp"].makefile("rwb", buffering=0)
 
     def say(**message: object) -> None:
-        qmp.write(json.dumps(message).encode() + b"\r\n")
+        sockets["qmp"].sendall(json.dumps(message).encode() + b"\r\n")
 
     say(QMP={"version": {"qemu": {"micro": 0, "minor": 0, "major": 8}}, "capabilities": []})
-    for text in qmp:
-        command = json.loads(text)
+    for command in commands(sockets["qmp"]):
         name, known = command["execute"], {key: command[key] for key in ("id",) if key in command}
         if name == "qmp_capabilities":
             say(**{"return": {}}, **known)

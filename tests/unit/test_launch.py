@@ -1,6 +1,7 @@
 """A start that fails, with a QEMU that is none: one line each, and vm.json says why."""
 
 import contextlib
+import shlex
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from devmodel.build.guest import Built
 from devmodel.build.kernel import Kernel
 from devmodel.build.tools import HostTools
 from devmodel.build.tree import Tree
-from devmodel.errors import ExitCode, LaunchFailed
+from devmodel.errors import ConfigError, ExitCode, LaunchFailed
 from devmodel.machine import launch, rundir
 from devmodel.machine.accel import Accelerator
 from devmodel.machine.config import MachineConfig
@@ -27,7 +28,7 @@ def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEVMODEL_STATE", str(tmp_path / "state"))
 
 
-def start(folder: Path, mode: str) -> None:
+def start(folder: Path, mode: str, *, gdb: bool = False) -> None:
     """Launch a VM without devices in a QEMU of that mode."""
     for name in ("config", "initrd"):
         (folder / name).touch()
@@ -45,9 +46,8 @@ def start(folder: Path, mode: str) -> None:
     program = Emulator((sys.executable, fake_qemu.__file__, mode), (8, 1), "host")
     tree = Tree(folder, None)  # type: ignore[arg-type]
     built = Built(kernel, None, [], folder / "initrd", program, tree)
-    quiet = Reporter(quiet=True)
     with contextlib.ExitStack() as stack:
-        launch.launch(MachineConfig(name="a"), Options(), TCG, built, quiet, stack)
+        launch.launch(MachineConfig(name="a"), Options(gdb=gdb), TCG, built, Reporter(), stack)
 
 
 def test_a_qemu_that_ends_is_the_reason_in_vm_json(tmp_path: Path) -> None:
@@ -58,3 +58,31 @@ def test_a_qemu_that_ends_is_the_reason_in_vm_json(tmp_path: Path) -> None:
     assert (info.state, info.exit_code) == ("ended", ExitCode.LAUNCH)
     assert info.ending == str(caught.value)
     assert not (folder / "key").exists()
+
+
+def test_a_debugger_is_told_where_its_socket_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def far_enough(*_: object) -> None:
+        raise LaunchFailed("far enough")
+
+    monkeypatch.setattr(launch, "_await_ready", far_enough)
+    with pytest.raises(LaunchFailed, match="no such machine"):
+        start(tmp_path, "ends", gdb=True)
+    # There is none yet.
+    assert "waiting for a debugger" not in capsys.readouterr().err
+    with pytest.raises(LaunchFailed, match="far enough"):
+        start(tmp_path, "refuses", gdb=True)
+    (line,) = (x for x in capsys.readouterr().err.splitlines() if "waiting for a debugger" in x)
+    socket = tmp_path / "state/vms/a/gdb"
+    assert shlex.split(line.partition(": ")[2]) == [
+        "gdb", "-ex", f"target remote {socket}", "-ex", "continue"
+    ]  # fmt: skip
+
+
+def test_a_path_that_is_too_long_for_a_socket_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEVMODEL_STATE", str(tmp_path / ("long" * 25)))
+    with pytest.raises(ConfigError, match="is too long for a socket; set DEVMODEL_STATE"):
+        start(tmp_path, "refuses", gdb=True)
