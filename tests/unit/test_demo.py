@@ -10,7 +10,7 @@ from fake_machine import FakeMachine, install
 from rich.console import Console
 from test_results import ROW
 
-from devmodel.errors import DevmodelError, GuestPanic, LaunchFailed
+from devmodel.errors import ExitCode, GuestPanic, LaunchFailed
 from devmodel.experiment import demo, workloads
 from devmodel.machine.shell import Result as Done
 
@@ -75,18 +75,24 @@ def test_an_unchecked_result_is_shown_and_fails(capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize(
-    ("output", "why"),
+    ("output", "why", "wanted"),
     [
-        (Done(139, "", ""), "ended with 139 and without a result: wordindex: on touch: 1.00 s"),
-        (Done(3, json.dumps(ROW), ""), "ended with 3"),
-        (LaunchFailed("no QEMU"), "no QEMU"),
-        (GuestPanic("it panicked"), "it panicked"),
+        (
+            Done(139, "", ""),
+            "ended with 139 and without a result: wordindex: on touch: 1.00 s",
+            ExitCode.MACHINE_LOST,
+        ),
+        (Done(3, json.dumps(ROW), ""), "ended with 3", ExitCode.MACHINE_LOST),
+        (LaunchFailed("no QEMU"), "no QEMU", ExitCode.LAUNCH),
+        (GuestPanic("it panicked"), "it panicked", ExitCode.PANIC),
     ],
 )
 def test_a_job_without_a_result(
-    capsys: pytest.CaptureFixture[str], output: object, why: str
+    capsys: pytest.CaptureFixture[str], output: object, why: str, wanted: int
 ) -> None:
     FakeMachine.outputs["private"] = output
-    with pytest.raises(DevmodelError, match=why):
-        run(capsys)
-    assert capsys.readouterr().out == ""
+    code, out, progress = run(capsys, as_json=True)
+    assert code == wanted
+    assert [row["model"] for row in json.loads(out)["results"]] == ["mirror"]
+    (line,) = (line for line in progress.splitlines() if line.startswith("private: "))
+    assert why in line
