@@ -6,7 +6,7 @@ import contextlib
 import os
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -124,17 +124,16 @@ def launch(
     begin = time.monotonic()
     supervisor = Supervisor(plan, endpoints, Console(folder.path / "console.log", options.echo))
     stack.callback(supervisor.close)
-    try:
+    with _told(supervisor, folder.path):
         supervisor.start()
-    except LaunchFailed as error:
-        raise _failed(supervisor, folder.path, error.message, error.details) from error
     if boot.gdb is not None:
         vmlinux = [] if built.kernel.vmlinux is None else [str(built.kernel.vmlinux)]
         words = ["gdb", *vmlinux, "-ex", f"target remote {boot.gdb}", "-ex", "continue"]
         reporter.note(f"waiting for a debugger: {shlex.join(words)}")
     limit = None if options.gdb else float(config.boot_timeout)
     _await_ready(supervisor, folder.path, limit)
-    port = supervisor.call(supervisor.monitor.ssh_port(), PORT_SECONDS)
+    with _told(supervisor, folder.path):
+        port = supervisor.call(supervisor.monitor.ssh_port(), PORT_SECONDS)
     shell = GuestShell(port, login.private, host.public)
     try:
         shell.connect()
@@ -242,6 +241,18 @@ def _await_ready(supervisor: Supervisor, folder: Path, limit: float | None) -> N
     if consoles.worst(console.events) is not None:
         raise error
     raise _failed(supervisor, folder, "QEMU ended while the guest booted", error.details)
+
+
+@contextlib.contextmanager
+def _told(supervisor: Supervisor, folder: Path) -> Iterator[None]:
+    """What fails while it is entered is told with what the processes have to say."""
+    try:
+        yield
+    except LaunchFailed as error:
+        raise _failed(supervisor, folder, error.message, error.details) from error
+    except TimeoutError as error:
+        message = "the guest's processes did not answer in time"
+        raise _failed(supervisor, folder, message, "") from error
 
 
 def _failed(supervisor: Supervisor, folder: Path, message: str, details: str) -> LaunchFailed:

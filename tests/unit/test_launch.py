@@ -1,5 +1,6 @@
 """A start that fails, with a QEMU that is none: one line each, and vm.json says why."""
 
+import asyncio
 import contextlib
 import shlex
 import sys
@@ -14,7 +15,7 @@ from devmodel.build.kernel import Kernel
 from devmodel.build.tools import HostTools
 from devmodel.build.tree import Tree
 from devmodel.errors import ConfigError, ExitCode, LaunchFailed
-from devmodel.machine import launch, rundir
+from devmodel.machine import launch, qmp, rundir
 from devmodel.machine.accel import Accelerator
 from devmodel.machine.config import MachineConfig
 from devmodel.machine.launch import Options
@@ -86,3 +87,40 @@ def test_a_path_that_is_too_long_for_a_socket_is_one_line(
     monkeypatch.setenv("DEVMODEL_STATE", str(tmp_path / ("long" * 25)))
     with pytest.raises(ConfigError, match="is too long for a socket; set DEVMODEL_STATE"):
         start(tmp_path, "refuses", gdb=True)
+
+
+@pytest.mark.parametrize(
+    ("mode", "why"),
+    [
+        ("refuses", "QEMU does not do human-monitor-command: not today; logs are in "),
+        ("quits", "QEMU ended with 1: fake QEMU: out of luck; logs are in "),
+        ("silent", "QEMU does not answer to cont: nothing came for 0.5 s; logs are in "),
+    ],
+)
+def test_a_qemu_that_fails_qmp_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, why: str
+) -> None:
+    monkeypatch.setattr(launch, "END_SECONDS", 2.0 if mode == "quits" else 0.1)
+    if mode == "silent":
+        monkeypatch.setattr(qmp, "REPLY_SECONDS", 0.5)
+    with pytest.raises(LaunchFailed) as caught:
+        start(tmp_path, mode)
+    assert why in str(caught.value)
+    assert "\n" not in str(caught.value)
+    ((_, info),) = rundir.everything()
+    assert info.ending == str(caught.value)
+
+
+def test_a_supervisor_that_does_not_answer_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "END_SECONDS", 0.1)
+    monkeypatch.setattr(launch, "PORT_SECONDS", 0.1)
+
+    async def late(_: object) -> int:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(qmp.Monitor, "ssh_port", late)
+    with pytest.raises(LaunchFailed, match="the guest's processes did not answer in time; logs"):
+        start(tmp_path, "refuses")
