@@ -13,9 +13,9 @@ from pathlib import Path
 from devmodel.agent.process import DeviceShape, Endpoint, trace_file
 from devmodel.build import kconfig
 from devmodel.build.guest import Built
-from devmodel.errors import BootTimeout, ConfigError, DevmodelError, LaunchFailed
+from devmodel.errors import BootTimeout, ConfigError, DevmodelError, HostNotReady, LaunchFailed
 from devmodel.machine import console as consoles
-from devmodel.machine import ending, personal, qemu, virtiofs
+from devmodel.machine import ending, personal, qemu, rundir, virtiofs
 from devmodel.machine.accel import Accelerator
 from devmodel.machine.config import DeviceConfig, MachineConfig
 from devmodel.machine.console import Console
@@ -122,7 +122,9 @@ def launch(
     )
     _announce(folder.name, config, accelerator, built, reporter)
     begin = time.monotonic()
-    supervisor = Supervisor(plan, endpoints, Console(folder.path / "console.log", options.echo))
+    with rundir.explained(folder.path):
+        console = Console(folder.path / "console.log", options.echo)
+    supervisor = Supervisor(plan, endpoints, console)
     stack.callback(supervisor.close)
     with _told(supervisor, folder.path):
         supervisor.start()
@@ -151,7 +153,9 @@ def launch(
 def _keep_cause(folder: RunDir, info: VmInfo, error: BaseException | None) -> None:
     """Called at the end, whatever it is: a VM that never came up says why."""
     if error is not None:
-        folder.write(info.ended(error))
+        # A disk that is full must not hide what happened before.
+        with contextlib.suppress(HostNotReady):
+            folder.write(info.ended(error))
 
 
 def explain(supervisor: Supervisor, symptom: str) -> DevmodelError:
