@@ -1,6 +1,7 @@
 """`devmodel start | stop | ps | exec | ssh | logs`: VMs that outlive the command."""
 
 import argparse
+import contextlib
 import shlex
 import shutil
 import sys
@@ -82,7 +83,13 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     _add_name(logs)
     which = logs.add_mutually_exclusive_group()
     which.add_argument("--dmesg", action="store_const", dest="which", const="dmesg")
-    which.add_argument("--qemu", action="store_const", dest="which", const="qemu")
+    which.add_argument(
+        "--qemu",
+        action="store_const",
+        dest="which",
+        const="qemu",
+        help="QEMU's command line, and what it said",
+    )
     which.add_argument("--agent", metavar="N", type=int, help="the log of device N's agent")
     which.add_argument("--path", action="store_true", help="print the folder of all logs")
     options.add_verbose(logs)
@@ -262,8 +269,10 @@ def run_logs(arguments: argparse.Namespace) -> int:
     if not path.exists():
         hint = "it is kept when the VM ends" if name == "dmesg" else f"there are: {_names(folder)}"
         raise ConfigError(f"{info.name} has no {name}", hint=hint)
-    with path.open("rb") as log:
-        shutil.copyfileobj(log, output.binary(sys.stdout))
+    # What QEMU says means little without what it was asked.
+    for part in (folder / rundir.COMMAND, path) if name == LOGS["qemu"] else (path,):
+        with contextlib.suppress(FileNotFoundError), part.open("rb") as log:
+            shutil.copyfileobj(log, output.binary(sys.stdout))
     return 0
 
 

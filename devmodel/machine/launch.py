@@ -105,15 +105,18 @@ def launch(
         endpoint = Endpoint.create(_shape(device))
         stack.callback(endpoint.close)
         endpoints.append(endpoint)
+
+    def command(ram: int, qmp: int, console: int, links: tuple[int, ...]) -> list[str]:
+        shares = tuple(share.qemu.fileno() for share in served)
+        fds = qemu.Descriptors(ram, qmp, console, links, shares)
+        line = qemu.live(config, accelerator, boot, fds)
+        folder.write_command(line)
+        return line
+
     plan = Plan(
         folder.name,
         config.memory,
-        lambda ram, qmp, console, links: qemu.live(
-            config,
-            accelerator,
-            boot,
-            qemu.Descriptors(ram, qmp, console, links, tuple(s.qemu.fileno() for s in served)),
-        ),
+        command,
         folder.path,
         files=(initrd, *(share.qemu.fileno() for share in served)),
         servers=tuple(share.server for share in served),

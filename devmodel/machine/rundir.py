@@ -6,6 +6,7 @@
       vm.json      what it is: who holds it, port, configuration, times
       lock         held by the supervisor; free means that it is gone
       key          private key of the login; removed at the end
+      qemu.argv    QEMU's command line
       gdb          the debugger's socket, with --gdb
       console.log dmesg qemu.log agent0.log ...    stay until the next VM of that name
 
@@ -22,8 +23,9 @@ import contextlib
 import fcntl
 import json
 import os
+import shlex
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import IO, Self
@@ -33,6 +35,7 @@ from devmodel.errors import ConfigError, DevmodelError, HostNotReady
 
 REMEDY = "set DEVMODEL_STATE to another folder"
 CAUSE_COLUMNS = 200
+COMMAND = "qemu.argv"
 # No more is known of a VM whose lock is free and which nobody marked as ended.
 GONE = "the process that held it is gone"
 
@@ -131,6 +134,10 @@ class RunDir:
     def write_key(self, key: bytes) -> None:
         """Keep the login key, for its owner only."""
         _write(self.path / "key", key)
+
+    def write_command(self, line: Sequence[str]) -> None:
+        """Keep QEMU's command line, to be read beside what QEMU says."""
+        _write(self.path / COMMAND, f"{shlex.join(line)}\n".encode())
 
     def write(self, info: VmInfo) -> None:
         """Replace vm.json, whole."""

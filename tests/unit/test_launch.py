@@ -14,6 +14,7 @@ from devmodel.build.guest import Built
 from devmodel.build.kernel import Kernel
 from devmodel.build.tools import HostTools
 from devmodel.build.tree import Tree
+from devmodel.cli import main as cli
 from devmodel.errors import ConfigError, ExitCode, LaunchFailed
 from devmodel.machine import launch, qmp, rundir
 from devmodel.machine.accel import Accelerator
@@ -124,3 +125,17 @@ def test_a_supervisor_that_does_not_answer_is_one_line(
     monkeypatch.setattr(qmp.Monitor, "ssh_port", late)
     with pytest.raises(LaunchFailed, match="the guest's processes did not answer in time; logs"):
         start(tmp_path, "refuses")
+
+
+def test_the_log_begins_with_qemus_command_line(
+    tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    with pytest.raises(LaunchFailed):
+        start(tmp_path, "ends")
+    capsysbinary.readouterr()
+    assert cli.main(["logs", "a", "--qemu"]) == 0
+    command, *said = capsysbinary.readouterr().out.decode().splitlines()
+    words = shlex.split(command)
+    assert words[:3] == [sys.executable, fake_qemu.__file__, "ends"]
+    assert words[words.index("-kernel") + 1] == str(tmp_path / "bzImage")
+    assert said == ["fake QEMU: no such machine"]
