@@ -9,6 +9,8 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from devmodel.cli import detached, options, output
 from devmodel.errors import CommandTimeout, ConfigError, DevmodelError
 from devmodel.machine import ending, rundir
@@ -144,6 +146,14 @@ def run_stop(arguments: argparse.Namespace) -> int:
     return code
 
 
+def _models(info: VmInfo) -> list[str]:
+    """The devices' models; none if another version wrote a configuration that is no more."""
+    try:
+        return [device.model.value for device in detached.config_of(info).devices]
+    except ValidationError:
+        return []
+
+
 def _holder(info: VmInfo) -> str:
     """Who holds a VM that devmodel did not start a keeper for, in words."""
     words = shlex.join(rundir.command_line(info.pid))
@@ -157,7 +167,6 @@ def run_ps(arguments: argparse.Namespace) -> int:
     for folder, info in rundir.everything():
         if info.state == "ended" and not arguments.all:
             continue
-        config = detached.config_of(info)
         rows.append(
             {
                 "name": info.name,
@@ -165,7 +174,7 @@ def run_ps(arguments: argparse.Namespace) -> int:
                 "pid": info.pid,
                 "keeper": info.keeper,
                 "port": info.port,
-                "devices": [device.model.value for device in config.devices],
+                "devices": _models(info),
                 "lost_devices": list(info.lost_devices),
                 "kernel": info.kernel,
                 "accelerator": info.accelerator,

@@ -294,7 +294,6 @@ def _shape(device: DeviceConfig) -> DeviceShape:
         hbm_size=device.hbm_size,
         hbm_offset=device.hbm_offset,
         region_size=device.region_size,
-        page_shift=device.page_shift,
         node=device.numa_node,
         programs=tuple(str(path) for path in device.programs),
         faults=device.faults,

@@ -13,6 +13,7 @@ import pytest
 from devmodel.cli import main as cli
 from devmodel.errors import ExitCode
 from devmodel.machine.config import MachineConfig
+from devmodel.machine.rundir import RunDir, VmInfo
 
 SECONDS = 20.0
 # A process that holds a VM as supervisors do, and ends it as a keeper does.
@@ -99,6 +100,18 @@ def test_all_leaves_those_of_others_alone(hold: Hold, capsys: pytest.CaptureFixt
     assert "it is left alone" in said
     assert keeper.wait(SECONDS) < 0
     assert goes_on(mine)
+
+
+def test_ps_lists_what_another_version_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DEVMODEL_STATE", str(tmp_path))
+    folder = RunDir.claim("a")
+    old = MachineConfig().model_dump_json().replace('"devices":[]', '"devices":[{"page_shift":12}]')
+    folder.write(VmInfo("a", 1, "ended", config=old))
+    folder.close()
+    assert cli.main(["ps", "--all"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:3] == ["a", "ended", "-"]
 
 
 def test_ps_tells_whose_a_vm_is(hold: Hold, capsys: pytest.CaptureFixture[str]) -> None:
