@@ -1,7 +1,9 @@
 """The command line: words, exit codes, what goes to stdout and what to stderr."""
 
+import argparse
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -35,7 +37,22 @@ COMMANDS = (
     "demo",
     "compare",
     "probe",
+    "hmm-tests",
+    "check",
+    "cache",
 )
+
+
+def subcommands() -> dict[str, argparse.ArgumentParser]:
+    """What the command line has, whatever anybody says that it has."""
+    (action,) = (
+        action for action in cli.parser()._actions if isinstance(action, argparse._SubParsersAction)
+    )
+    return dict(action.choices)
+
+
+def test_every_command_is_known_here() -> None:
+    assert sorted(subcommands()) == sorted(COMMANDS)
 
 
 @pytest.fixture(autouse=True)
@@ -77,15 +94,17 @@ def test_help_teaches_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert "$ devmodel run private -- dmesg" in text
     assert "exit codes:" in text
-    for command in COMMANDS:
-        assert command in text
+    # Each with a line of its own, and words about it; examples do not count.
+    listed = text.partition("positional arguments:")[2].partition("options:")[0]
+    assert sorted(re.findall(r"^    (\S+)\s+\S", listed, re.MULTILINE)) == sorted(COMMANDS)
 
 
 def test_help_names_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     usage_error(["--help"])
     text = capsys.readouterr().out.partition("exit codes:")[2]
-    for code in ExitCode:
-        assert f"{code.value} " in text, code
+    # In columns: a number and its meaning.
+    named = [int(code) for code in re.findall(r"(?:^| {2,})(\d+) \S", text, re.MULTILINE)]
+    assert sorted(named) == sorted(code.value for code in ExitCode)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

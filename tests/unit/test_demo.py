@@ -61,9 +61,25 @@ def test_json_alone_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    other = {**ROW, "device_faults": 7, "pages_to_system": 0, "tlb_misses": 0, "wall_seconds": 0.25}
+    FakeMachine.outputs["mirror"] = Done(0, json.dumps({**other, "model": "mirror"}), "")
     code, out, _ = run(capsys)
     assert code == 0
-    assert out.index("mirror") < out.index("private")
+    assert [line.split() for line in out.splitlines() if "yes" in line] == [
+        ["mirror", "7", "12345", "0", "1024.0", "1.5", "100.0%", "256.0", "yes", "0.25"],
+        ["private", "1234567", "12345", "12344", "1024.0", "1.5", "99.9%", "256.0", "yes", "12.50"],
+    ]
+    heading = [
+        "model",
+        "faults",
+        *["to", "dev", "to", "sys"] * 2,
+        "hits",
+        "in",
+        "HBM",
+        "checked",
+        "s",
+    ]
+    assert heading in [line.split() for line in out.splitlines()]
 
 
 def test_an_unchecked_result_is_shown_and_fails(capsys: pytest.CaptureFixture[str]) -> None:
