@@ -173,8 +173,9 @@ def _tree(path: Path, reporter: Reporter) -> Kernel:
         lines = SERIES[OWN[0]].build_lines
         words = ["LOCALVERSION="]
         own.make(path, output, log, "the kernel", lines, reporter, tools, words, [path])
-    stat = (output / "arch/x86/boot/bzImage").stat()
-    return _built(output, tools, cache.key(path=str(path), built=stat.st_mtime_ns))
+        # Before the next one's make may take it away to make it anew.
+        stat = (output / "arch/x86/boot/bzImage").stat()
+        return _built(output, tools, cache.key(path=str(path), built=stat.st_mtime_ns))
 
 
 def _built(output: Path, tools: Tools, identity: str) -> Kernel:

@@ -20,7 +20,8 @@ examples:
   $ devmodel compare --csv table.csv
   $ devmodel compare kv --json | jq '.results[] | [.model, .remote_bytes]'
 
-Exit code 0 only if every result was checked against the CPU's own.
+Exit code 0 only if every result was checked against the CPU's own. A guest that fails costs what
+its model still had to do and gives its exit code; all else is kept and shown.
 """
 
 

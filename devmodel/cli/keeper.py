@@ -2,7 +2,8 @@
 
 Gets the configuration as JSON on stdin. Progress goes to stderr as it comes; when the VM is
 ready, or cannot be, one JSON object goes to stdout: {"name"} or {"error", "exit_code"}. After
-that it speaks to nobody: SIGTERM ends the VM, and vm.json says how it goes.
+that it speaks to nobody: SIGTERM ends the VM, and vm.json says how it goes. If by then nobody
+listens any more, the VM ends too: nobody wants it.
 """
 
 import contextlib
@@ -13,7 +14,7 @@ import sys
 from pathlib import Path
 
 from devmodel.cli import output
-from devmodel.errors import DevmodelError, GuestError
+from devmodel.errors import DevmodelError, GuestError, LaunchFailed
 from devmodel.machine.config import MachineConfig
 from devmodel.machine.launch import Options
 from devmodel.machine.machine import Machine
@@ -22,7 +23,7 @@ from devmodel.machine.machine import Machine
 LOOK_SECONDS = 3600.0
 
 
-class _Stopped(Exception):
+class _Stopped(SystemExit):
     """SIGTERM came."""
 
 
@@ -32,15 +33,26 @@ def _stop(*_: object) -> None:
     raise _Stopped
 
 
+class _NobodyListens(LaunchFailed):
+    """Whoever started this process is gone."""
+
+
 def main() -> int:
     """0 after a SIGTERM, else the exit code of what ended the VM."""
+    try:
+        return _hold()
+    except _NobodyListens as error:
+        return int(error.exit_code)
+
+
+def _hold() -> int:
     request = json.load(sys.stdin)
     config = MachineConfig.model_validate(request["config"])
     options = Options(
         append=tuple(request["append"]),
         qemu=tuple(request["qemu"]),
         trace=Path(request["trace"]) if request["trace"] else None,
-        detached=True,
+        keeper=True,
     )
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -54,6 +66,8 @@ def main() -> int:
                 _keep(vm)
     except _Stopped:
         return 0  # while it still started
+    except _NobodyListens:
+        raise
     except DevmodelError as error:
         if not isinstance(error, GuestError):
             _say({"error": str(error), "details": error.details, "exit_code": error.exit_code})
@@ -71,7 +85,11 @@ def _keep(vm: Machine) -> None:
 
 
 def _say(message: dict[str, object]) -> None:
-    print(json.dumps(message), flush=True)
+    try:
+        # Not by print, which would try again at the end.
+        os.write(1, f"{json.dumps(message)}\n".encode())
+    except BrokenPipeError as error:
+        raise _NobodyListens("whoever started it is gone") from error
 
 
 def _detach(log: Path) -> None:

@@ -2,9 +2,11 @@
 
 import argparse
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import devmodel
 from devmodel.cli import (
@@ -132,7 +134,19 @@ def entry() -> None:
     """The console script."""
     # A SIGTERM ends a VM like Ctrl-C does: with its logs kept and its key removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    sys.exit(main(sys.argv[1:]))
+    code = int(ExitCode.OK)
+    try:
+        try:
+            code = main(sys.argv[1:])
+        finally:
+            # Here and not at Python's end, which complains of a reader that has seen enough.
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still in the buffer is for nobody.
+        with Path(os.devnull).open("wb") as nothing:
+            os.dup2(nothing.fileno(), sys.stdout.fileno())
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -78,7 +78,9 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
         help="keep every device's trace in this folder, for `devmodel check DIR`",
     )
     parser.add_argument(
-        "--gdb", action="store_true", help="wait for a debugger on port 1234 before booting"
+        "--gdb",
+        action="store_true",
+        help="wait for a debugger before booting; its command line is shown",
     )
     parser.add_argument(
         "--dry-run",

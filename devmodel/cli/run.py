@@ -3,6 +3,7 @@
 import argparse
 import shlex
 import sys
+from pathlib import Path
 
 from devmodel.build import guest
 from devmodel.cli import options, output
@@ -17,7 +18,8 @@ examples:
   $ devmodel run private -v -- sh -c 'dmesg | tail'
   $ devmodel run my-machine.yaml --append slub_debug=P -- my-test
   $ devmodel run private                        an interactive shell; the VM ends with it
-  $ devmodel run private --gdb                  stop before the first instruction, for gdb
+  $ devmodel run private --gdb                  stop before the first instruction, for gdb,
+                                                and say how gdb gets there
 
 The guest command's exit code is passed through. If the guest does not survive the command, the
 exit code is 250 (panic), 251 (oops, or the kernel complained), 252 (hang), 253 (device lost) or
@@ -68,7 +70,7 @@ def dry_run(config: MachineConfig, extra: Options) -> str:
     """One line to paste, for what can be run without supervisor and agents."""
     built = guest.build(config.kernel, output.reporter(), qemu=config.qemu)
     accelerator = accel.choose(config.accel, built.emulator)
-    boot = qemu.Boot(
-        built.emulator, built.kernel.image, built.image, extra.append, extra.gdb, extra.qemu
-    )
+    # Where the line is pasted: there is no folder for a VM that nobody supervises.
+    gdb = Path(f"{config.name}.gdb") if extra.gdb else None
+    boot = qemu.Boot(built.emulator, built.kernel.image, built.image, extra.append, gdb, extra.qemu)
     return shlex.join(qemu.standalone(config, accelerator, boot))

@@ -1,12 +1,15 @@
 """`devmodel start | stop | ps | exec | ssh | logs`: VMs that outlive the command."""
 
 import argparse
+import contextlib
 import shlex
 import shutil
 import sys
 import time
 from datetime import timedelta
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from devmodel.cli import detached, options, output
 from devmodel.errors import CommandTimeout, ConfigError, DevmodelError
@@ -16,6 +19,7 @@ from devmodel.machine.shell import GuestShell, ShellGone
 from devmodel.machine.stream import ShellTimeout
 
 ALIVE_SECONDS = 10.0
+HOLDER_COLUMNS = 80
 LOGS = {"console": "console.log", "dmesg": "dmesg", "qemu": "qemu.log", "keeper": "keeper.log"}
 
 
@@ -34,10 +38,13 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     start.set_defaults(action=run_start)
 
     stop = commands.add_parser(
-        "stop", help="end a running guest", description="End a guest; its logs stay."
+        "stop",
+        help="end a running guest",
+        description="End a guest that `devmodel start` started; its logs stay. Guests of other "
+        "programs (tests, notebooks, `devmodel run`) are ended by these.",
     )
     _add_name(stop)
-    stop.add_argument("--all", action="store_true", help="every running one")
+    stop.add_argument("--all", action="store_true", help="every one that devmodel start started")
     options.add_verbose(stop)
     stop.set_defaults(action=run_stop)
 
@@ -78,7 +85,13 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     _add_name(logs)
     which = logs.add_mutually_exclusive_group()
     which.add_argument("--dmesg", action="store_const", dest="which", const="dmesg")
-    which.add_argument("--qemu", action="store_const", dest="which", const="qemu")
+    which.add_argument(
+        "--qemu",
+        action="store_const",
+        dest="which",
+        const="qemu",
+        help="QEMU's command line, and what it said",
+    )
     which.add_argument("--agent", metavar="N", type=int, help="the log of device N's agent")
     which.add_argument("--path", action="store_true", help="print the folder of all logs")
     options.add_verbose(logs)
@@ -114,9 +127,16 @@ def run_start(arguments: argparse.Namespace) -> int:
 def run_stop(arguments: argparse.Namespace) -> int:
     """0, or the exit code of what the guest's kernel complained of."""
     if arguments.all:
-        chosen = [item for item in rundir.everything() if item[1].state != "ended"]
+        there = [item for item in rundir.everything() if item[1].state != "ended"]
+        chosen = [item for item in there if item[1].ours]
+        for _, info in there:
+            if not info.ours:
+                output.reporter().note(f"{_holder(info)}; it is left alone")
     else:
         chosen = [rundir.running(arguments.name)]
+        for _, info in chosen:
+            if not info.ours:
+                raise ConfigError(_holder(info), hint="end it there: stop ends no such process")
     code = 0
     for folder, _ in chosen:
         info = detached.stop(folder)
@@ -126,20 +146,35 @@ def run_stop(arguments: argparse.Namespace) -> int:
     return code
 
 
+def _models(info: VmInfo) -> list[str]:
+    """The devices' models; none if another version wrote a configuration that is no more."""
+    try:
+        return [device.model.value for device in detached.config_of(info).devices]
+    except ValidationError:
+        return []
+
+
+def _holder(info: VmInfo) -> str:
+    """Who holds a VM that devmodel did not start a keeper for, in words."""
+    words = shlex.join(rundir.command_line(info.pid))
+    shown = words if len(words) <= HOLDER_COLUMNS else f"{words[: HOLDER_COLUMNS - 3]}..."
+    return f"{info.name} is held by process {info.pid}: {shown or 'unknown'}"
+
+
 def run_ps(arguments: argparse.Namespace) -> int:
     """0; a table, or JSON, on stdout."""
     rows = []
     for folder, info in rundir.everything():
         if info.state == "ended" and not arguments.all:
             continue
-        config = detached.config_of(info)
         rows.append(
             {
                 "name": info.name,
                 "state": info.state,
                 "pid": info.pid,
+                "keeper": info.keeper,
                 "port": info.port,
-                "devices": [device.model.value for device in config.devices],
+                "devices": _models(info),
                 "lost_devices": list(info.lost_devices),
                 "kernel": info.kernel,
                 "accelerator": info.accelerator,
@@ -243,8 +278,10 @@ def run_logs(arguments: argparse.Namespace) -> int:
     if not path.exists():
         hint = "it is kept when the VM ends" if name == "dmesg" else f"there are: {_names(folder)}"
         raise ConfigError(f"{info.name} has no {name}", hint=hint)
-    with path.open("rb") as log:
-        shutil.copyfileobj(log, output.binary(sys.stdout))
+    # What QEMU says means little without what it was asked.
+    for part in (folder / rundir.COMMAND, path) if name == LOGS["qemu"] else (path,):
+        with contextlib.suppress(FileNotFoundError), part.open("rb") as log:
+            shutil.copyfileobj(log, output.binary(sys.stdout))
     return 0
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from devmodel.errors import CommandTimeout, ConfigError
+from devmodel.errors import CommandTimeout, ConfigError, GuestError
 from devmodel.experiment import comparison, corpus, fleet, workloads
 from devmodel.experiment.comparison import Row
 from devmodel.experiment.results import Result
@@ -37,20 +37,21 @@ class ModelRun:
 
 
 class _Work:
-    """All workloads in one model's VM."""
+    """All workloads in one model's VM. `runs` has what came of each model, as far as it got."""
 
     def __init__(self, chosen: Sequence[Workload], text: Path | None) -> None:
         self._chosen = chosen
         self._text = text
+        self.runs: dict[str, ModelRun] = {}
 
     def __call__(self, vm: Machine, tell: Callable[[str], None]) -> ModelRun:
-        run = ModelRun()
+        model = vm.config.devices[0].model.value
+        run = self.runs[model] = ModelRun()
         if vm.run(["test", "-e", DEVICE]).exit_code:
             run.trouble.append(_refusal(vm))
             return run
         if self._text is not None:
-            vm.put(self._text, workloads.GUEST_TEXT)
-        model = vm.config.devices[0].model.value
+            workloads.put(vm, self._text)
         for workload in self._chosen:
             tell(workload.name)
             try:
@@ -59,6 +60,10 @@ class _Work:
             except (JobFailed, CommandTimeout) as error:
                 run.trouble.append(str(error))
                 result = Result.failed(model, workload.name)
+            except GuestError:
+                # The guest did not survive it: no more of this model, and fleet says why.
+                run.results.append(Result.failed(model, workload.name))
+                raise
             else:
                 if not result.checked:
                     run.trouble.append(f"{workload.name}: a result is wrong")
@@ -110,8 +115,11 @@ def lose_device(vm: Machine) -> str:
 
 def compare(
     chosen: Sequence[Workload], models: Sequence[str], console: Console, *, jobs: int
-) -> dict[str, ModelRun]:
-    """Run the workloads under each of `models`, `jobs` models at a time; by model."""
+) -> tuple[dict[str, ModelRun], fleet.Outcome[ModelRun]]:
+    """Run the workloads under each of `models`, `jobs` models at a time.
+
+    What came of each model, also of those that failed, and which did.
+    """
     text = None
     if any(workload.text for workload in chosen):
         text = corpus.of_models(models, Reporter(console))
@@ -122,7 +130,8 @@ def compare(
         width = max(console.width, comparison.WIDTH)
         console.print(comparison.table(rows), width=width, crop=False)
 
-    return fleet.run(models, work, console, stages=len(chosen) + 1, width=jobs, came=came)
+    outcome = fleet.run(models, work, console, stages=len(chosen) + 1, width=jobs, came=came)
+    return {model: work.runs[model] for model in models if model in work.runs}, outcome
 
 
 def run(
@@ -136,18 +145,16 @@ def run(
 ) -> int:
     """`devmodel compare`: progress and trouble go to `console`, the outcome to stdout.
 
-    0 if every workload has a checked result under every model. ConfigError for unknown names, and
-    for a file that cannot be written.
+    0 if every workload has a checked result under every model; if a guest failed, its exit code.
+    ConfigError for unknown names, and for a file that cannot be written.
     """
     chosen = workloads.pick(names)
     if csv is not None and not csv.parent.is_dir():
         raise ConfigError(f"--csv: no folder {csv.parent}", hint="make it first")
-    runs = compare(chosen, models, console, jobs=jobs)
+    runs, outcome = compare(chosen, models, console, jobs=jobs)
     rows = [Row(result, run.device_lost) for run in runs.values() for result in run.results]
     # One workload's models stand below each other.
     rows.sort(key=lambda row: list(workloads.WORKLOADS).index(row.result.workload))
-    if csv is not None:
-        comparison.write_csv(rows, csv)
     if json:
         jsonlib.dump(comparison.as_object(rows), sys.stdout, indent=1)
         print()
@@ -155,5 +162,9 @@ def run(
         comparison.show(rows, Console(highlight=False))
     trouble = [f"{model}: {line}" for model, run in runs.items() for line in run.trouble]
     for line in trouble:
-        console.print(line, markup=False, soft_wrap=True)
-    return 1 if trouble or len(rows) != len(chosen) * len(models) else 0
+        console.print(" ".join(line.split()), markup=False, soft_wrap=True)
+    outcome.tell(console)
+    if csv is not None:
+        # Last: that it cannot be written must not cost what is shown.
+        comparison.write_csv(rows, csv)
+    return outcome.exit_code or (1 if trouble or len(rows) != len(chosen) * len(models) else 0)

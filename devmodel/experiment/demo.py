@@ -35,7 +35,7 @@ FIELDS = (
 
 def word_index(vm: Machine, text: Path, tell: Callable[[str], None]) -> Result:
     """Run the word index in a VM that is up. JobFailed if it ends without a result."""
-    vm.put(text, workloads.GUEST_TEXT)
+    workloads.put(vm, text)
     tell("indexing")
 
     def phase(line: str) -> None:
@@ -46,7 +46,7 @@ def word_index(vm: Machine, text: Path, tell: Callable[[str], None]) -> Result:
     return workloads.run(vm, workloads.WORD_INDEX, tell=phase)
 
 
-def compare(models: Sequence[str], console: Console) -> list[Result]:
+def compare(models: Sequence[str], console: Console) -> fleet.Outcome[Result]:
     """Run the word index under each of `models`, as many side by side as this machine likes."""
     text = corpus.of_models(models, Reporter(console))
 
@@ -57,15 +57,20 @@ def compare(models: Sequence[str], console: Console) -> list[Result]:
 
     # A guest, its device and this program: two of each keep two processors busy.
     width = max(1, len(os.sched_getaffinity(0)))
-    return list(fleet.run(models, work, console, stages=STAGES, width=width).values())
+    return fleet.run(models, work, console, stages=STAGES, width=width)
 
 
 def run(models: Sequence[str], *, json: bool, console: Console) -> int:
-    """`devmodel demo`: progress goes to `console`, the outcome to stdout. 0 if all is checked."""
-    results = compare(models, console)
+    """`devmodel demo`: progress goes to `console`, the outcome to stdout.
+
+    0 if all is checked; if a guest failed, its exit code.
+    """
+    outcome = compare(models, console)
+    results = list(outcome.results.values())
     if json:
         jsonlib.dump(report.as_object(results, FIELDS), sys.stdout, indent=1)
         print()
     else:
         Console(highlight=False).print(report.table(results))
-    return 0 if results and all(result.checked for result in results) else 1
+    outcome.tell(console)
+    return outcome.exit_code or (0 if all(result.checked for result in results) else 1)

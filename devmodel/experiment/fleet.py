@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from rich.console import Console
@@ -27,6 +29,8 @@ T = TypeVar("T")
 # Booting and the end are stages too.
 OWN_STAGES = 2
 
+log = logging.getLogger(__name__)
+
 
 class _Job(Generic[T]):
     """One model's VM and the work in it, in a thread of its own."""
@@ -40,7 +44,7 @@ class _Job(Generic[T]):
         cancelled: threading.Event,
         kernel: Background | None,
     ) -> None:
-        """`cancelled` is all jobs': whichever fails sets it, and the others begin nothing new.
+        """`cancelled` is all jobs': once it is set, none begins anything new.
 
         `kernel` is what has to be built before this one can boot.
         """
@@ -52,35 +56,30 @@ class _Job(Generic[T]):
         self._kernel = kernel
 
     def run(self) -> T | None:
-        """What came of the work; None if it was cancelled, or its kernel could not be built."""
-        if self._cancelled.is_set() or not self._built():
-            return None
-        self._stages.reach(self.model, "booting")
+        """What came of the work; None if it was cancelled. DevmodelError if it failed."""
         try:
-            with self._machine as vm:
-                if self._cancelled.is_set():
-                    return None
-                result = self._work(vm, self._tell)
+            result = self._run()
         except DevmodelError as error:
             if self._cancelled.is_set():
                 return None
-            self._cancelled.set()
             self._stages.reach(self.model, f"failed: {error.message}", done=True)
             raise
-        self._stages.reach(self.model, "done", done=True)
+        if result is not None:
+            self._stages.reach(self.model, "done", done=True)
         return result
 
-    def _built(self) -> bool:
-        if self._kernel is not None:
+    def _run(self) -> T | None:
+        if self._kernel is not None and not self._cancelled.is_set():
             self._stages.reach(self.model, "waiting for its kernel")
             try:
                 self._kernel.wait()
             except BuildFailed as error:
-                # The others need not suffer for it.
-                if not self._cancelled.is_set():
-                    self._stages.reach(self.model, f"no kernel: {error.message}", done=True)
-                return False
-        return not self._cancelled.is_set()
+                raise BuildFailed(f"no kernel: {error.message}", details=error.details) from error
+        if self._cancelled.is_set():
+            return None
+        self._stages.reach(self.model, "booting")
+        with self._machine as vm:
+            return None if self._cancelled.is_set() else self._work(vm, self._tell)
 
     def _tell(self, stage: str) -> None:
         if not self._cancelled.is_set():
@@ -96,6 +95,25 @@ class _Job(Generic[T]):
             os.kill(self._machine.qemu_pid, signal.SIGTERM)
 
 
+@dataclass(frozen=True)
+class Outcome(Generic[T]):
+    """What came of the models: each is in one of the two."""
+
+    results: dict[str, T]
+    failed: dict[str, DevmodelError]
+
+    def tell(self, console: Console) -> None:
+        """A line for each failure."""
+        for model, error in self.failed.items():
+            line = " ".join(f"{model}: {error}".split())
+            console.print(line, markup=False, soft_wrap=True)
+
+    @property
+    def exit_code(self) -> int:
+        """0, or that of the first failure."""
+        return next((int(error.exit_code) for error in self.failed.values()), 0)
+
+
 def run(
     models: Sequence[str],
     work: Callable[[Machine, Tell], T],
@@ -104,13 +122,13 @@ def run(
     stages: int,
     width: int,
     came: Callable[[str, T], None] = lambda *_: None,
-) -> dict[str, T]:
-    """Do `work` in a VM of each of `models`, `width` at a time; what came of it, by model.
+) -> Outcome[T]:
+    """Do `work` in a VM of each of `models`, `width` at a time; what came of it.
 
     `work` gets the VM and a function to tell of each of its `stages`; `came` is called with a
-    model and its result as soon as there is one, from any thread. The first DevmodelError ends all
-    of them. Kernels that take minutes to build are built meanwhile, and their models come last; a
-    model whose kernel cannot be built has no result.
+    model and its result as soon as there is one, from any thread. A DevmodelError, whether of the
+    work, of the VM or of its kernel, costs its model only; anything else ends all of them. Kernels
+    that take minutes to build are built meanwhile, and their models come last.
     """
     reporter = Reporter(console)
     configs = {model: MachineConfig.load(model) for model in models}
@@ -134,10 +152,17 @@ def run(
             for model, config in configs.items()
         ]
         found: dict[str, T] = {}
+        failed: dict[str, DevmodelError] = {}
         with ThreadPoolExecutor(width) as pool:
 
             def one(job: _Job[T]) -> None:
-                if (result := job.run()) is not None:
+                try:
+                    result = job.run()
+                except DevmodelError as error:
+                    failed[job.model] = error
+                    log.info("%s: %s", job.model, error.details)
+                    return
+                if result is not None:
                     found[job.model] = result
                     came(job.model, result)
 
@@ -147,7 +172,7 @@ def run(
             order = sorted(order, key=lambda job: job.model in slow)
             futures = [pool.submit(one, job) for job in order]
             try:
-                # Not one after the other: the first failure, wherever it is, ends all.
+                # Not one after the other: the first bug, wherever it is, ends all.
                 for future in wait(futures, return_when=FIRST_EXCEPTION).done:
                     future.result()
             except BaseException:
@@ -155,4 +180,7 @@ def run(
                 for job in jobs:
                     job.end_soon()
                 raise
-    return {model: found[model] for model in models if model in found}
+    return Outcome(
+        {model: found[model] for model in models if model in found},
+        {model: failed[model] for model in models if model in failed},
+    )

@@ -12,6 +12,8 @@ from devmodel.errors import ConfigError, GuestError
 from devmodel.experiment.results import BadResult, Result
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from devmodel.machine.machine import Machine
 
 TEXT_BYTES = 2 << 20
@@ -101,6 +103,14 @@ class Lines(io.BufferedIOBase):
 
 def _nobody(_: str) -> None:
     pass
+
+
+def put(vm: Machine, text: Path) -> None:
+    """Bring a text to where workloads read it. JobFailed if the guest does not take it."""
+    try:
+        vm.put(text, GUEST_TEXT)
+    except OSError as error:
+        raise JobFailed(f"the text could not be copied into the guest: {error}") from error
 
 
 def run(vm: Machine, workload: Workload, *, tell: Callable[[str], None] = _nobody) -> Result:

@@ -21,7 +21,6 @@ kernel.cdm                false    with the patch that model cdm needs (guest/ke
 devices[].model           private  mirror, private, coherent, numa or cdm
 devices[].hbm             256M     the device's memory; 0 for mirror
 devices[].node            1        numa, cdm: the NUMA node that the memory becomes
-devices[].page_shift      12       log2 of the device's page size
 devices[].programs        []       Python files with device programs
 devices[].faults          none     mistakes to make, for `devmodel check` to find (docs/device.md)
 shares[].host, .guest     none     a folder of the host's, and where the guest sees it
@@ -105,7 +104,6 @@ class DeviceConfig(Strict):
     model: DeviceModel = DeviceModel.PRIVATE
     hbm: Size | None = Field(default=None, validate_default=False)
     node: StrictInt | None = None
-    page_shift: StrictInt = 12
     programs: tuple[Path, ...] = ()
     faults: dict[str, StrictInt] = Field(default_factory=dict)
 
@@ -119,13 +117,6 @@ class DeviceConfig(Strict):
                 hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
                 raise ValueError(f"{name} is no fault; {hint}")
         Faults(**value)  # says what cannot be
-        return value
-
-    @field_validator("page_shift")
-    @classmethod
-    def _page_shift(cls, value: int) -> int:
-        if not 12 <= value <= 16:
-            raise ValueError(f"{value} is no page size; write 12 (4 KiB) to 16 (64 KiB)")
         return value
 
     @model_validator(mode="after")

@@ -107,14 +107,23 @@ class Console:
         self.events: list[Event] = []
         self.notes: list[str] = []
         """What the guest's init complained about."""
+        self.failure: Exception | None = None
+        """What kept the log from being written, or a listener from listening: the guest goes on,
+        and is looked at, but whoever asks how it is is told."""
         self._echo = echo
         self._rest = b""
         self._lines = 0
         self._file: IO[bytes] = log.open("wb", buffering=0)
 
     def feed(self, data: bytes) -> None:
-        """More output. Lines are looked at when they are whole."""
-        self._file.write(data)
+        """More output. Lines are looked at when they are whole. Never raises.
+
+        Its caller reads for QEMU, which would stop with the guest if nobody did.
+        """
+        try:
+            self._write(data)
+        except OSError as error:
+            self.failure = self.failure or error
         *lines, self._rest = (self._rest + data).split(b"\n")
         for raw in lines:
             self._look(raw.decode(errors="replace").rstrip("\r"))
@@ -127,9 +136,13 @@ class Console:
         self._file.close()
         self.closed = True
 
+    def _write(self, data: bytes) -> None:
+        # Unbuffered, and a full disk may take a part.
+        while data:
+            data = data[self._file.write(data) :]
+
     def _look(self, line: str) -> None:
-        if self._echo:
-            self._echo(line)
+        self._tell(line)
         if READY in line:
             self.ready = True
         elif note := GUEST_NOTE.search(line):
@@ -137,6 +150,17 @@ class Console:
         elif trouble := classify(line):
             self.events.append(Event(trouble, line.strip(), self._lines))
         self._lines += 1
+
+    def _tell(self, line: str) -> None:
+        if self._echo is None:
+            return
+        try:
+            self._echo(line)
+        except BrokenPipeError:
+            self._echo = None  # the reader has seen enough
+        except Exception as error:
+            self._echo = None
+            self.failure = self.failure or error
 
     def splats(self) -> list[Event]:
         """Complaints that did not end the guest."""

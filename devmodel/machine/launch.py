@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from devmodel.agent.process import DeviceShape, Endpoint, trace_file
 from devmodel.build import kconfig
 from devmodel.build.guest import Built
-from devmodel.errors import BootTimeout, ConfigError, DevmodelError, LaunchFailed
+from devmodel.errors import BootTimeout, ConfigError, DevmodelError, HostNotReady, LaunchFailed
 from devmodel.machine import console as consoles
-from devmodel.machine import ending, personal, qemu, virtiofs
+from devmodel.machine import ending, personal, qemu, rundir, virtiofs
 from devmodel.machine.accel import Accelerator
 from devmodel.machine.config import DeviceConfig, MachineConfig
 from devmodel.machine.console import Console
@@ -27,6 +28,8 @@ from devmodel.progress import Reporter
 
 PORT_SECONDS = 15.0
 END_SECONDS = 3.0
+# sun_path has 108 bytes, of which the last one is 0.
+SOCKET_PATH = 107
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,8 @@ class Options:
     trace: Path | None = None
     """folder for the devices' traces; they are kept where the configuration says `trace: true`,
     in the VM's folder, too"""
-    detached: bool = False
-    """the VM is one that commands find without naming it"""
+    keeper: bool = False
+    """this process is a keeper (cli/keeper.py): it is there for the VM alone"""
 
 
 @dataclass
@@ -82,9 +85,10 @@ def launch(
         kernel=built.kernel.release,
         accelerator=accelerator.name,
         started=time.time(),
-        detached=options.detached,
+        keeper=options.keeper,
     )
     folder.write(info)
+    stack.push(lambda _, error, __: _keep_cause(folder, info, error))
     served = _serve(config, built, stack)
     initrd = _initrd(folder.name, config, built, login, host)
     stack.callback(os.close, initrd)
@@ -93,7 +97,7 @@ def launch(
         built.kernel.image,
         Path(f"/proc/self/fd/{initrd}"),
         options.append,
-        options.gdb,
+        _gdb(folder) if options.gdb else None,
         options.qemu,
     )
     endpoints = []
@@ -101,32 +105,40 @@ def launch(
         endpoint = Endpoint.create(_shape(device))
         stack.callback(endpoint.close)
         endpoints.append(endpoint)
+
+    def command(ram: int, qmp: int, console: int, links: tuple[int, ...]) -> list[str]:
+        shares = tuple(share.qemu.fileno() for share in served)
+        fds = qemu.Descriptors(ram, qmp, console, links, shares)
+        line = qemu.live(config, accelerator, boot, fds)
+        folder.write_command(line)
+        return line
+
     plan = Plan(
         folder.name,
         config.memory,
-        lambda ram, qmp, console, links: qemu.live(
-            config,
-            accelerator,
-            boot,
-            qemu.Descriptors(ram, qmp, console, links, tuple(s.qemu.fileno() for s in served)),
-        ),
+        command,
         folder.path,
         files=(initrd, *(share.qemu.fileno() for share in served)),
         servers=tuple(share.server for share in served),
         trace=_trace(config, options, folder.path),
         run=not options.gdb,
     )
-    _announce(folder.name, config, accelerator, built, reporter, options)
+    _announce(folder.name, config, accelerator, built, reporter)
     begin = time.monotonic()
-    supervisor = Supervisor(plan, endpoints, Console(folder.path / "console.log", options.echo))
+    with rundir.explained(folder.path):
+        console = Console(folder.path / "console.log", options.echo)
+    supervisor = Supervisor(plan, endpoints, console)
     stack.callback(supervisor.close)
-    try:
+    with _told(supervisor, folder.path):
         supervisor.start()
-    except LaunchFailed as error:
-        raise _failed(supervisor, folder.path, error.message, error.details) from error
+    if boot.gdb is not None:
+        vmlinux = [] if built.kernel.vmlinux is None else [str(built.kernel.vmlinux)]
+        words = ["gdb", *vmlinux, "-ex", f"target remote {boot.gdb}", "-ex", "continue"]
+        reporter.note(f"waiting for a debugger: {shlex.join(words)}")
     limit = None if options.gdb else float(config.boot_timeout)
     _await_ready(supervisor, folder.path, limit)
-    port = supervisor.call(supervisor.monitor.ssh_port(), PORT_SECONDS)
+    with _told(supervisor, folder.path):
+        port = supervisor.call(supervisor.monitor.ssh_port(), PORT_SECONDS)
     shell = GuestShell(port, login.private, host.public)
     try:
         shell.connect()
@@ -139,6 +151,14 @@ def launch(
         reporter.note(f"{folder.name}: guest: {note}")
     reporter.note(f"{folder.name}: ready after {seconds:.1f} s")
     return Running(folder, info, supervisor, shell, seconds)
+
+
+def _keep_cause(folder: RunDir, info: VmInfo, error: BaseException | None) -> None:
+    """Called at the end, whatever it is: a VM that never came up says why."""
+    if error is not None:
+        # A disk that is full must not hide what happened before.
+        with contextlib.suppress(HostNotReady):
+            folder.write(info.ended(error))
 
 
 def explain(supervisor: Supervisor, symptom: str) -> DevmodelError:
@@ -189,18 +209,22 @@ def _announce(
     accelerator: Accelerator,
     built: Built,
     reporter: Reporter,
-    options: Options,
 ) -> None:
     devices = ", ".join(device.model for device in config.devices) or "no device"
     reporter.note(
         f"{name}: starting {built.kernel.release} with {devices}, "
         f"{qemu.describe_memory(config)}, {accelerator.name} ({accelerator.reason})"
     )
-    if options.gdb:
-        reporter.note(
-            f"waiting for a debugger: gdb {built.kernel.vmlinux or ''} "
-            f"-ex 'target remote :{qemu.GDB_PORT}' -ex continue"
+
+
+def _gdb(folder: RunDir) -> Path:
+    """The debugger's socket. ConfigError if its path is longer than that of a socket may be."""
+    if len(os.fsencode(folder.gdb)) > SOCKET_PATH:
+        raise ConfigError(
+            f"--gdb: {folder.gdb} is too long for a socket",
+            hint="set DEVMODEL_STATE to a folder with a shorter path",
         )
+    return folder.gdb
 
 
 def _await_ready(supervisor: Supervisor, folder: Path, limit: float | None) -> None:
@@ -226,6 +250,18 @@ def _await_ready(supervisor: Supervisor, folder: Path, limit: float | None) -> N
     raise _failed(supervisor, folder, "QEMU ended while the guest booted", error.details)
 
 
+@contextlib.contextmanager
+def _told(supervisor: Supervisor, folder: Path) -> Iterator[None]:
+    """What fails while it is entered is told with what the processes have to say."""
+    try:
+        yield
+    except LaunchFailed as error:
+        raise _failed(supervisor, folder, error.message, error.details) from error
+    except TimeoutError as error:
+        message = "the guest's processes did not answer in time"
+        raise _failed(supervisor, folder, message, "") from error
+
+
 def _failed(supervisor: Supervisor, folder: Path, message: str, details: str) -> LaunchFailed:
     """With cause, exit code and output of whatever ended."""
     for number, how in supervisor.state.lost_devices.items():
@@ -236,7 +272,11 @@ def _failed(supervisor: Supervisor, folder: Path, message: str, details: str) ->
             details=consoles.tail(log),
         )
     log = folder / "qemu.log"
-    code = supervisor.process.poll() if supervisor.process else None
+    # A connection breaks a moment before its process has ended.
+    state = supervisor.state
+    if supervisor.process is not None:
+        supervisor.wait_for(lambda: state.exit_code is not None, END_SECONDS)
+    code = state.exit_code
     output = consoles.tail(log)
     if code is not None:
         said = output.splitlines()[-1:] or ["it said nothing"]
@@ -254,7 +294,6 @@ def _shape(device: DeviceConfig) -> DeviceShape:
         hbm_size=device.hbm_size,
         hbm_offset=device.hbm_offset,
         region_size=device.region_size,
-        page_shift=device.page_shift,
         node=device.numa_node,
         programs=tuple(str(path) for path in device.programs),
         faults=device.faults,

@@ -25,11 +25,11 @@ from devmodel.errors import (
     CommandTimeout,
     DeviceLost,
     DevmodelError,
-    GuestError,
     GuestOops,
+    HostNotReady,
 )
 from devmodel.link.memory import Bytes
-from devmodel.machine import accel, host
+from devmodel.machine import accel, host, rundir
 from devmodel.machine.config import DeviceConfig, MachineConfig
 from devmodel.machine.console import Event
 from devmodel.machine.launch import Options, Running, explain, launch
@@ -99,13 +99,19 @@ class Machine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        trouble = None
+        trouble: Exception | None = None
         if error is None:
             try:
                 self.check()
-            except GuestError as found:
+            except Exception as found:
                 trouble = found
-        self.close(trouble if error is None else error)
+        cause = trouble if error is None else error
+        try:
+            self.close(cause)
+        except HostNotReady:
+            # A disk that is full must not hide what happened before.
+            if cause is None:
+                raise
         if trouble is not None:
             raise trouble
 
@@ -137,11 +143,10 @@ class Machine:
             if running.supervisor.state.exit_code is None and not self._silent:
                 with contextlib.suppress(ShellGone, ShellTimeout):
                     self._dmesg = running.shell.run(["dmesg"], timeout=DMESG_SECONDS).stdout
-                    (folder.path / "dmesg").write_text(self._dmesg)
+                    with rundir.explained(folder.path):
+                        (folder.path / "dmesg").write_text(self._dmesg)
             running.shell.close()
-            code = cause.exit_code if isinstance(cause, DevmodelError) else 0
-            ending = " ".join(str(cause or "").split())
-            folder.write(replace(running.info, state="ended", ending=ending, exit_code=code))
+            folder.write(running.info.ended(cause))
 
     # --- what is known
 
@@ -214,12 +219,18 @@ class Machine:
         self._expect_lost = True
 
     def check(self) -> None:
-        """Raise what is wrong with the VM, if anything is: a GuestError of the right kind."""
+        """Raise what is wrong with the VM, if anything is: a GuestError of the right kind.
+
+        HostNotReady if its console could not be kept, and what a listener to it raised.
+        """
         supervisor = self._up.supervisor
         supervisor.catch_up()
         state = supervisor.state
         if state.exit_code is not None:
             raise explain(supervisor, "the VM is gone")
+        if supervisor.console.failure is not None:
+            with rundir.explained(supervisor.console.path):
+                raise supervisor.console.failure
         if state.lost_devices and not self._expect_lost:
             number, how = next(iter(state.lost_devices.items()))
             log = supervisor.agents[number].log

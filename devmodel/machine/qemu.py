@@ -24,8 +24,6 @@ from devmodel.machine import tsc
 from devmodel.machine.accel import Accelerator
 from devmodel.machine.config import MachineConfig
 
-GDB_PORT = 1234
-
 # oops and panic end QEMU at once (-no-reboot), so a crash is an exit and not a hang. Warnings
 # must reach the console, where they are looked for: loglevel 5. The rest is speed: no wait for
 # hardware that is not there, no calibration of a clock whose rate is known.
@@ -71,7 +69,8 @@ class Boot:
     kernel: Path
     initrd: Path
     append: tuple[str, ...] = ()
-    gdb: bool = False
+    gdb: Path | None = None
+    """where a debugger finds a socket: no port, which any user of this machine could reach"""
     extra: tuple[str, ...] = ()
 
 
@@ -97,8 +96,10 @@ def _common(config: MachineConfig, accelerator: Accelerator, boot: Boot) -> list
     line += ["-netdev", "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:0-10.0.2.15:22"]
     line += ["-device", "virtio-net-pci,netdev=net,romfile="]
     line += ["-device", "virtio-rng-pci"]
-    if boot.gdb:
-        line += ["-gdb", f"tcp:127.0.0.1:{GDB_PORT}"]
+    if boot.gdb is not None:
+        # A comma ends a value, two are one.
+        path = str(boot.gdb).replace(",", ",,")
+        line += ["-gdb", f"unix:{path},server=on,wait=off"]
     return line
 
 
@@ -191,7 +192,7 @@ def standalone(config: MachineConfig, accelerator: Accelerator, boot: Boot) -> l
     part = config.memory // config.nodes
     for node in range(config.nodes):
         line += ["-object", f"memory-backend-memfd,id=ram{node},size={part},share=on"]
-    line += ["-serial", "mon:stdio", *(["-S"] if boot.gdb else [])]
+    line += ["-serial", "mon:stdio", *([] if boot.gdb is None else ["-S"])]
     for number, device in enumerate(config.devices):
         line += [
             "-object",

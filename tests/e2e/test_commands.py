@@ -4,7 +4,9 @@ import json
 import os
 import pty
 import select
+import shlex
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -104,6 +106,30 @@ def test_a_kernel_complaint_is_251(description: str) -> None:
     devmodel("run", description, "--", "sh", "-c", command, code=251)
 
 
+def test_a_debugger_lets_the_guest_go(description: str) -> None:
+    """What gdb does with `target remote PATH` and `detach`, in its own protocol."""
+    run = subprocess.Popen(
+        [*DEVMODEL, "run", description, "--gdb", "--", "echo", "done"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert run.stdout is not None and run.stderr is not None
+    line = next(line for line in run.stderr if "waiting for a debugger" in line)
+    command = shlex.split(line.partition(": ")[2])
+    path = next(word for word in command if word.startswith("target remote ")).split()[2]
+    with socket.socket(socket.AF_UNIX) as gdb:
+        gdb.settimeout(SECONDS)
+        gdb.connect(path)
+        gdb.sendall(b"+$?#3f")
+        assert b"$T05" in gdb.recv(64)
+        gdb.sendall(b"+$D#44")
+        out, err = run.communicate(timeout=SECONDS)
+    assert (run.returncode, out) == (0, "done\n"), err
+    assert not Path(path).exists()
+
+
 def test_the_line_to_paste_boots(description: str) -> None:
     """A dry run's line boots to a ready guest without anything of devmodel's running."""
     line = devmodel("run", description, "--dry-run").stdout
@@ -177,7 +203,7 @@ def test_a_killed_keeper_takes_everything_with_it(started: str, own_state: Path)
         assert ended(pidfd)
         os.close(pidfd)
     assert vms() == []
-    assert vms("-a")[0]["ending"] == "its supervisor was killed"
+    assert vms("-a")[0]["ending"] == "the process that held it is gone"
     assert not (own_state / "vms" / started / "key").exists()
 
 

@@ -148,6 +148,7 @@ def test_nothing_of_a_vm_has_a_name(guest: Machine) -> None:
         "console.log",
         "key",
         "lock",
+        "qemu.argv",
         "qemu.log",
         "vm.json",
     ]

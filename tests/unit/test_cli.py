@@ -1,7 +1,9 @@
 """The command line: words, exit codes, what goes to stdout and what to stderr."""
 
+import argparse
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -35,7 +37,22 @@ COMMANDS = (
     "demo",
     "compare",
     "probe",
+    "hmm-tests",
+    "check",
+    "cache",
 )
+
+
+def subcommands() -> dict[str, argparse.ArgumentParser]:
+    """What the command line has, whatever anybody says that it has."""
+    (action,) = (
+        action for action in cli.parser()._actions if isinstance(action, argparse._SubParsersAction)
+    )
+    return dict(action.choices)
+
+
+def test_every_command_is_known_here() -> None:
+    assert sorted(subcommands()) == sorted(COMMANDS)
 
 
 @pytest.fixture(autouse=True)
@@ -77,15 +94,17 @@ def test_help_teaches_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert "$ devmodel run private -- dmesg" in text
     assert "exit codes:" in text
-    for command in COMMANDS:
-        assert command in text
+    # Each with a line of its own, and words about it; examples do not count.
+    listed = text.partition("positional arguments:")[2].partition("options:")[0]
+    assert sorted(re.findall(r"^    (\S+)\s+\S", listed, re.MULTILINE)) == sorted(COMMANDS)
 
 
 def test_help_names_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     usage_error(["--help"])
     text = capsys.readouterr().out.partition("exit codes:")[2]
-    for code in ExitCode:
-        assert f"{code.value} " in text, code
+    # In columns: a number and its meaning.
+    named = [int(code) for code in re.findall(r"(?:^| {2,})(\d+) \S", text, re.MULTILINE)]
+    assert sorted(named) == sorted(code.value for code in ExitCode)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -271,6 +290,21 @@ def test_doctor_is_0_only_if_ready(
     found = json.loads(capsys.readouterr().out)
     assert found["ready"] == (code == 0)
     assert found["checks"][0]["name"] == "qemu"
+
+
+@pytest.mark.parametrize("words", [["ps"], ["kernels"], ["ps", "--json"], ["--help"]])
+def test_a_reader_that_has_seen_enough_is_no_trouble(words: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "devmodel.cli.main", *words],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (ExitCode.OK, b"")
 
 
 def test_no_colour_without_a_terminal() -> None:

@@ -13,7 +13,7 @@ from fake_machine import AGENT, FakeMachine, install
 from rich.console import Console
 from test_results import ROW
 
-from devmodel.errors import CommandTimeout, ConfigError, GuestOops
+from devmodel.errors import CommandTimeout, ConfigError, ExitCode, GuestOops, LaunchFailed
 from devmodel.experiment import compare, workloads
 from devmodel.machine.shell import Result as Done
 
@@ -178,11 +178,55 @@ def test_a_loss_that_nobody_can_tell_of(capsys: pytest.CaptureFixture[str], said
     assert "private: dm-device-lost ended with 1" in progress
 
 
-def test_a_guest_that_does_not_survive_ends_it(capsys: pytest.CaptureFixture[str]) -> None:
-    CompareMachine.odd = {("mirror", "kv"): GuestOops("the kernel complained")}
-    with pytest.raises(GuestOops):
-        run("kv")
-    assert capsys.readouterr().out == ""
+def test_a_guest_that_does_not_survive_costs_no_more_than_its_rows(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """What was done before stands: of the other models, and of its own."""
+    error = GuestOops("the kernel complained", hint="see its log", details="BUG: ...")
+    CompareMachine.odd = {("mirror", "stream"): error}
+    file = tmp_path / "table.csv"
+    code, progress = run("kv", "stream", "bfs", csv=file)
+    assert code == ExitCode.OOPS
+    checked = {(row["workload"], row["model"]): row["checked"] for row in results(capsys)}
+    assert checked == {
+        ("kv", "mirror"): True,
+        ("kv", "private"): True,
+        ("stream", "mirror"): False,
+        ("stream", "private"): True,
+        ("bfs", "private"): True,
+    }
+    with file.open(newline="") as text:
+        assert len(list(csv.DictReader(text))) == len(checked)
+    assert "mirror: the kernel complained; see its log" in progress.splitlines()
+
+
+def test_a_guest_that_does_not_start_costs_no_more_than_its_rows(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    FakeMachine.outputs = {"mirror": LaunchFailed("no QEMU")}
+    code, progress = run("kv")
+    assert code == ExitCode.LAUNCH
+    assert [row["model"] for row in results(capsys)] == ["private"]
+    assert "mirror: no QEMU" in progress.splitlines()
+
+
+def test_a_guest_that_takes_no_text_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError("/tmp/corpus.txt: No space left on device")
+
+    monkeypatch.setattr(CompareMachine, "put", full)
+    assert run("wordindex")[0] == ExitCode.MACHINE_LOST
+    assert results(capsys) == []
+
+
+def test_a_csv_that_cannot_be_written_costs_no_more_than_itself(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"--csv: .*Is a directory; name another file"):
+        run("kv", csv=tmp_path)
+    assert len(results(capsys)) == 2
 
 
 def test_csv_has_what_json_has(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

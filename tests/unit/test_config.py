@@ -115,8 +115,8 @@ MISTAKES = {
         "kernel: tree and cdm exclude each other; apply guest/kernel/patches yourself",
     ),
     "page size": (
-        "devices: [{page_shift: 4096}]",
-        "devices[0].page_shift: 4096 is no page size; write 12 (4 KiB) to 16 (64 KiB)",
+        "devices: [{page_shift: 16}]",
+        "devices[0].page_shift: unknown key; known here: model, hbm, node, programs, faults",
     ),
     "devices no list": (
         "devices: private",

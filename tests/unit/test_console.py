@@ -1,10 +1,12 @@
 """What the console's watcher makes of the kernel's words."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from devmodel.machine import console
+from devmodel.errors import HostNotReady
+from devmodel.machine import Machine, MachineConfig, console
 from devmodel.machine.console import Console, Trouble
 
 LINES = {
@@ -83,3 +85,46 @@ def test_an_oops_explains_the_panic_after_it(tmp_path: Path) -> None:
 def test_no_log_is_no_trouble(tmp_path: Path) -> None:
     assert console.scan(tmp_path / "none") == []
     assert console.tail(tmp_path / "none") == ""
+
+
+def test_a_full_disk_stops_neither_the_guest_nor_the_watching(tmp_path: Path) -> None:
+    (tmp_path / "console.log").symlink_to("/dev/full")
+    watcher = fed(tmp_path, b"[    1.0] WARNING: CPU: 0 at x\n", b"devmodel-guest: ready\n")
+    watcher.close()
+    assert watcher.ready
+    assert len(watcher.splats()) == 1
+    with pytest.raises(HostNotReady, match=r"console\.log: No space left on device; set DEVM"):
+        machine_with(watcher).check()
+
+
+def machine_with(console: Console) -> Machine:
+    """A machine that runs, as far as its console is concerned."""
+    machine = Machine(MachineConfig())
+    state = SimpleNamespace(exit_code=None, lost_devices={})
+    supervisor = SimpleNamespace(console=console, state=state, catch_up=lambda: None)
+    machine._running = SimpleNamespace(supervisor=supervisor)  # type: ignore[assignment]
+    return machine
+
+
+def test_a_bug_of_a_listener_is_raised_to_who_asks_and_not_to_who_feeds(tmp_path: Path) -> None:
+    heard: list[str] = []
+
+    def listen(line: str) -> None:
+        heard.append(line)
+        raise ZeroDivisionError(line)
+
+    watcher = Console(tmp_path / "console.log", listen)
+    watcher.feed(b"one\ntwo\ndevmodel-guest: ready\n")
+    assert watcher.ready
+    assert heard == ["one"]
+    with pytest.raises(ZeroDivisionError, match="one"):
+        machine_with(watcher).check()
+
+
+def test_a_listener_whose_reader_is_gone_has_heard_enough(tmp_path: Path) -> None:
+    def listen(_: str) -> None:
+        raise BrokenPipeError
+
+    watcher = Console(tmp_path / "console.log", listen)
+    watcher.feed(b"one\ntwo\n")
+    machine_with(watcher).check()

@@ -10,7 +10,7 @@ from fake_machine import FakeMachine, install
 from rich.console import Console
 from test_results import ROW
 
-from devmodel.errors import DevmodelError, GuestPanic, LaunchFailed
+from devmodel.errors import ExitCode, GuestPanic, LaunchFailed
 from devmodel.experiment import demo, workloads
 from devmodel.machine.shell import Result as Done
 
@@ -61,9 +61,25 @@ def test_json_alone_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    other = {**ROW, "device_faults": 7, "pages_to_system": 0, "tlb_misses": 0, "wall_seconds": 0.25}
+    FakeMachine.outputs["mirror"] = Done(0, json.dumps({**other, "model": "mirror"}), "")
     code, out, _ = run(capsys)
     assert code == 0
-    assert out.index("mirror") < out.index("private")
+    assert [line.split() for line in out.splitlines() if "yes" in line] == [
+        ["mirror", "7", "12345", "0", "1024.0", "1.5", "100.0%", "256.0", "yes", "0.25"],
+        ["private", "1234567", "12345", "12344", "1024.0", "1.5", "99.9%", "256.0", "yes", "12.50"],
+    ]
+    heading = [
+        "model",
+        "faults",
+        *["to", "dev", "to", "sys"] * 2,
+        "hits",
+        "in",
+        "HBM",
+        "checked",
+        "s",
+    ]
+    assert heading in [line.split() for line in out.splitlines()]
 
 
 def test_an_unchecked_result_is_shown_and_fails(capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,18 +91,24 @@ def test_an_unchecked_result_is_shown_and_fails(capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize(
-    ("output", "why"),
+    ("output", "why", "wanted"),
     [
-        (Done(139, "", ""), "ended with 139 and without a result: wordindex: on touch: 1.00 s"),
-        (Done(3, json.dumps(ROW), ""), "ended with 3"),
-        (LaunchFailed("no QEMU"), "no QEMU"),
-        (GuestPanic("it panicked"), "it panicked"),
+        (
+            Done(139, "", ""),
+            "ended with 139 and without a result: wordindex: on touch: 1.00 s",
+            ExitCode.MACHINE_LOST,
+        ),
+        (Done(3, json.dumps(ROW), ""), "ended with 3", ExitCode.MACHINE_LOST),
+        (LaunchFailed("no QEMU"), "no QEMU", ExitCode.LAUNCH),
+        (GuestPanic("it panicked"), "it panicked", ExitCode.PANIC),
     ],
 )
 def test_a_job_without_a_result(
-    capsys: pytest.CaptureFixture[str], output: object, why: str
+    capsys: pytest.CaptureFixture[str], output: object, why: str, wanted: int
 ) -> None:
     FakeMachine.outputs["private"] = output
-    with pytest.raises(DevmodelError, match=why):
-        run(capsys)
-    assert capsys.readouterr().out == ""
+    code, out, progress = run(capsys, as_json=True)
+    assert code == wanted
+    assert [row["model"] for row in json.loads(out)["results"]] == ["mirror"]
+    (line,) = (line for line in progress.splitlines() if line.startswith("private: "))
+    assert why in line

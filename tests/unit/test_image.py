@@ -1,9 +1,12 @@
 """The guest image, as far as it can be told without booting it."""
 
+import io
 import sys
 from pathlib import Path
 
+import paramiko
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from devmodel.build import image
 from devmodel.build.tree import Tree
@@ -50,4 +53,19 @@ def test_a_key_in_dropbears_format_is_name_and_64_bytes() -> None:
 
 
 def test_two_keys_differ() -> None:
-    assert KeyPair.generate().private != KeyPair.generate().private
+    # Not by `private` itself: that text has random numbers in it besides the key.
+    keys = [KeyPair.generate() for _ in range(2)]
+    for part in ("public", "dropbear"):
+        assert len({getattr(key, part) for key in keys}) == 2
+    seeds = {key.dropbear[19:51] for key in keys}
+    assert len(seeds) == 2
+
+
+def test_the_three_forms_are_one_key() -> None:
+    pair = KeyPair.generate()
+    private = paramiko.Ed25519Key.from_private_key(io.StringIO(pair.private.decode()))
+    kind, text = pair.public.decode().split()
+    assert (kind, text) == ("ssh-ed25519", private.get_base64())
+    signing = Ed25519PrivateKey.from_private_bytes(pair.dropbear[19:51])
+    point = signing.public_key().public_bytes_raw()
+    assert pair.dropbear[51:] == point == private.asbytes()[-32:]

@@ -1,6 +1,11 @@
 """Kernels: keys of the cache, users' own trees, and what a .config must have."""
 
+import contextlib
 import lzma
+import shutil
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -70,6 +75,71 @@ def test_a_half_configured_tree_is_refused(tmp_path: Path) -> None:
     (tmp_path / ".config").touch()
     with pytest.raises(ConfigError, match=r"configured but not built; run `make -C "):
         kernel.obtain(KernelConfig(tree=tmp_path), QUIET)
+
+
+def test_two_builds_of_one_tree_come_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As two threads here: a lock of a file is a descriptor's, not a process's."""
+    monkeypatch.setenv("DEVMODEL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(tree, "obtain", lambda _: FakeTree())
+    linux = tmp_path / "linux"
+    (linux / "scripts/kconfig").mkdir(parents=True)
+    (linux / "scripts/kconfig/merge_config.sh").touch()
+    steps: list[str] = []
+    waits, made = threading.Event(), 0
+
+    class Telling(Reporter):
+        def note(self, text: str) -> None:
+            assert text.startswith("waiting for another process that builds")
+            waits.set()
+
+    def merge(_: Path, output: Path, *__: object) -> None:
+        (output / ".config").write_text(config_text())
+
+    def make(_: Path, output: Path, *__: object) -> None:
+        nonlocal made
+        steps.append("begins")
+        shutil.rmtree(output / "arch", ignore_errors=True)
+        if made == 0:
+            assert waits.wait(20)
+        made += 1
+        (output / "arch/x86/boot").mkdir(parents=True)
+        (output / "arch/x86/boot/bzImage").write_text(str(made))
+        (output / "include/config").mkdir(parents=True, exist_ok=True)
+        (output / "include/config/kernel.release").write_text("7.2.0\n")
+        steps.append("ends")
+
+    monkeypatch.setattr(own, "merge", merge)
+    monkeypatch.setattr(own, "make", make)
+    config = KernelConfig(tree=linux)
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(kernel.obtain, config, Telling(quiet=True)) for _ in range(2)]
+        found = [future.result(20) for future in both]
+    assert steps == ["begins", "ends"] * 2
+    assert found[0].identity != found[1].identity
+
+
+def test_a_tree_that_is_built_anew_right_after_is_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEVMODEL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(tree, "obtain", lambda _: FakeTree())
+    linux = tmp_path / "linux"
+    (linux / "scripts/kconfig").mkdir(parents=True)
+    (linux / "scripts/kconfig/merge_config.sh").touch()
+    output: list[Path] = []
+
+    @contextlib.contextmanager
+    def locked(*_: object) -> Iterator[None]:
+        yield
+        # The next one's make begins at once.
+        shutil.rmtree(output[0] / "arch")
+
+    monkeypatch.setattr(own, "merge", lambda _, folder, *__: built_tree(folder, config_text()))
+    monkeypatch.setattr(own, "make", lambda _, folder, *__: output.append(folder))
+    monkeypatch.setattr(cache, "locked", locked)
+    assert kernel.obtain(KernelConfig(tree=linux), QUIET).release == "7.2.0-mine"
 
 
 def test_what_may_be_a_module(tmp_path: Path) -> None:

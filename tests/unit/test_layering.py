@@ -1,6 +1,10 @@
 """cli → experiment → machine → build → agent → link → device → abi: imports go right only."""
 
 import ast
+import re
+import sys
+import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -57,9 +61,29 @@ def test_imports_go_to_the_right(path: Path) -> None:
     assert violations(parts[0], path.read_text()) == []
 
 
-def test_abi_needs_the_standard_library_only() -> None:
-    import sys
+def canonical(name: str) -> str:
+    """A distribution's name as indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
+
+def test_what_is_imported_is_declared() -> None:
+    """And what is declared is imported: of the run-time dependencies, each way."""
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    declared = {canonical(re.split(r"[<>=~!\[; ]", line)[0]) for line in project["dependencies"]}
+    owners = metadata.packages_distributions()
+    needed = set()
+    for path in FILES:
+        for module in imported(ast.parse(path.read_text())):
+            top = module.split(".")[0]
+            if top not in sys.stdlib_module_names and top != "devmodel":
+                assert top in owners, f"{path} imports {top}, which is not installed"
+                # Of those that share a namespace, the one that is declared.
+                names = {canonical(name) for name in owners[top]}
+                needed |= (names & declared) or names
+    assert needed == declared
+
+
+def test_abi_needs_the_standard_library_only() -> None:
     for path in sorted((PACKAGE / "abi").glob("*.py")):
         for module in imported(ast.parse(path.read_text())):
             top = module.split(".")[0]

@@ -17,7 +17,7 @@ from devmodel.machine.qemu import Boot, Descriptors
 
 TCG = Accelerator("tcg", "for the test")
 QEMU = Emulator(("qemu-system-x86_64",), (7, 2), "host")
-BOOT = Boot(QEMU, Path("/k/bzImage"), Path("/k/initrd"), ("slub_debug=P",), False, ("-d", "int"))
+BOOT = Boot(QEMU, Path("/k/bzImage"), Path("/k/initrd"), ("slub_debug=P",), None, ("-d", "int"))
 FDS = Descriptors(ram=10, qmp=11, console=12, devices=(13, 14))
 
 
@@ -153,9 +153,16 @@ def test_other_models_get_no_nodes() -> None:
     assert ("-m", "1024M") in pairs(line)
 
 
-def test_a_debugger_gets_a_port() -> None:
-    boot = Boot(QEMU, Path("/k"), Path("/i"), gdb=True)
-    assert ("-gdb", "tcp:127.0.0.1:1234") in pairs(qemu.standalone(MachineConfig(), TCG, boot))
+def test_a_debugger_gets_a_socket_and_no_port() -> None:
+    boot = Boot(QEMU, Path("/k"), Path("/i"), gdb=Path("/a,b/gdb"))
+    for line in (
+        qemu.standalone(MachineConfig(), TCG, boot),
+        qemu.live(MachineConfig(), TCG, boot, FDS),
+    ):
+        assert ("-gdb", "unix:/a,,b/gdb,server=on,wait=off") in pairs(line)
+        assert [word for word in line if "tcp:" in word] == [
+            "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:0-10.0.2.15:22"
+        ]
 
 
 USERNET = """Hub -1 (net):
