@@ -83,8 +83,8 @@ class Status(IntEnum):
 class ControlCommand(Record):
     """CONTEXT_CREATE: ctx, root. CONTEXT_DESTROY: ctx. INVALIDATE: ctx, va, length.
 
-    REPLAY: every suspended access whose fault record has seq <= `seq` is tried again.
-    CANCEL: the program suspended on fault record `seq` ends with Status.FAULT.
+    REPLAY: every suspended access of `ctx` whose fault record has seq <= `seq` is tried again.
+    CANCEL: the program of `ctx` suspended on fault record `seq` ends with Status.FAULT.
     STOP: the program `cookie` ends with Status.KILLED.
     AGE: ctx, va, length: ACCESSED is cleared in the entries of the range, which is AGE_PAGES
     pages at most, and set again by the next access.

@@ -188,18 +188,18 @@ class ComputeEngine:
         for running in [r for r in self._running.values() if r.command.ctx == ctx]:
             self._end(running, Status.KILLED)
 
-    def replay(self, seq: int) -> None:
-        """Let the programs go on all of whose fault records have been written and are <= `seq`."""
+    def replay(self, ctx: int, seq: int) -> None:
+        """Let programs of `ctx` go on all of whose fault records are written and <= `seq`."""
         for running in [r for r in self._running.values() if r.written and not r.unwritten]:
-            if max(running.written) <= seq:
+            if running.command.ctx == ctx and max(running.written) <= seq:
                 self._forget_faults(running)
                 self._counters.replays += 1
                 self._runnable.append(running)
 
-    def cancel(self, seq: int) -> None:
-        """End the program that waits for record `seq`, if one does, as FAULT."""
+    def cancel(self, ctx: int, seq: int) -> None:
+        """End the program of `ctx` that waits for record `seq`, if one does, as FAULT."""
         running = self._by_seq.get(seq)
-        if running is not None:
+        if running is not None and running.command.ctx == ctx:
             self._end(running, Status.FAULT, fault=running.written[seq])
 
     # Faults

@@ -281,11 +281,11 @@ class Device:
             case ControlOp.AGE:
                 return self._age(command)
             case ControlOp.REPLAY:
-                self._compute_engine.replay(command.seq)
+                self._compute_engine.replay(command.ctx, command.seq)
                 return Status.OK
             case ControlOp.CANCEL:
                 # What is not there any more needs no end: the driver may have been overtaken.
-                self._compute_engine.cancel(command.seq)
+                self._compute_engine.cancel(command.ctx, command.seq)
                 return Status.OK
             case ControlOp.STOP:
                 self._kill_waiting_launches(lambda launch: launch.cookie == command.cookie)

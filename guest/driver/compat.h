@@ -18,8 +18,8 @@
 
 /* Since 7.0; what they allocate is of the type that the pointer has. */
 #ifndef kzalloc_obj
-#define kzalloc_obj(obj)	kzalloc(sizeof(obj), GFP_KERNEL)
-#define kvmalloc_obj(obj)	kvmalloc(sizeof(obj), GFP_KERNEL)
+#define kzalloc_obj(obj, gfp)	kzalloc(sizeof(obj), gfp)
+#define kvmalloc_obj(obj, gfp)	kvmalloc(sizeof(obj), gfp)
 #endif
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 14, 0)

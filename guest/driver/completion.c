@@ -63,49 +63,91 @@ void devmodel_pending_forget(struct devmodel_dev *dev,
 		devmodel_pending_put(pending);
 }
 
-/* The device is lost: whoever waits gets told so, by a status of PENDING. */
-void devmodel_pending_fail_all(struct devmodel_dev *dev)
+/**
+ * devmodel_submit() - put a command on a ring that is answered by a completion
+ * @dev: the device
+ * @ring: the ring; submit_lock is held
+ * @command: the command
+ *
+ * Return: false if the ring is full.
+ */
+bool devmodel_submit(struct devmodel_dev *dev, struct devmodel_ring *ring,
+		     const void *command)
+{
+	/* Counted first: the device may be quick. */
+	atomic64_inc(&dev->submitted);
+	if (devmodel_ring_produce(dev, ring, command))
+		return true;
+	atomic64_dec(&dev->submitted);
+	return false;
+}
+
+/* Completions taken under the lock in one go. */
+#define TAKE		32
+
+static void complete_one(struct devmodel_dev *dev, const struct devmodel_completion *entry)
 {
 	struct devmodel_pending *pending;
-	unsigned long flags, cookie;
 
-	xa_lock_irqsave(&dev->waiting, flags);
-	xa_for_each(&dev->waiting, cookie, pending) {
-		pending->result.status = DEVMODEL_STATUS_PENDING;
-		complete_all(&pending->done);
-	}
-	xa_unlock_irqrestore(&dev->waiting, flags);
+	xa_lock(&dev->waiting);
+	pending = __xa_erase(&dev->waiting, entry->cookie);
+	xa_unlock(&dev->waiting);
+	trace_devmodel_completion(dev->id, entry, pending);
+	if (!pending)
+		return;
+	pending->result = *entry;
+	complete_all(&pending->done);
+	devmodel_pending_put(pending);
 }
 
 /**
- * devmodel_completions() - take what is on the completion ring
+ * devmodel_completions() - take some of what is on the completion ring
  * @dev: the device
  *
- * Any context.
+ * Any context. A device that goes on writing does not keep us here: whoever may
+ * take longer calls again.
+ *
+ * Return: whether there may be more.
  */
-void devmodel_completions(struct devmodel_dev *dev)
+bool devmodel_completions(struct devmodel_dev *dev)
 {
 	struct devmodel_completion entry;
-	struct devmodel_pending *pending;
+	unsigned int taken = 0;
 	unsigned long flags;
+	bool more;
 
 	spin_lock_irqsave(&dev->completion_lock, flags);
-	do {
-		while (devmodel_ring_consume(dev, &dev->completion_ring, &entry)) {
-			xa_lock(&dev->waiting);
-			pending = __xa_erase(&dev->waiting, entry.cookie);
-			xa_unlock(&dev->waiting);
-			trace_devmodel_completion(dev->id, &entry, pending);
-			if (!pending)
-				continue;
-			pending->result = entry;
-			complete_all(&pending->done);
-			devmodel_pending_put(pending);
+	while (taken < TAKE && !devmodel_is_lost(dev) &&
+	       devmodel_ring_consume(dev, &dev->completion_ring, &entry)) {
+		taken++;
+		if (++dev->completed > atomic64_read(&dev->submitted)) {
+			devmodel_lost(dev, "it completed more than it was asked for");
+			break;
 		}
-		devmodel_ring_arm(&dev->completion_ring);
-	} while (!devmodel_is_lost(dev) &&
-		 devmodel_ring_pending(dev, &dev->completion_ring));
+		complete_one(dev, &entry);
+	}
+	devmodel_ring_arm(&dev->completion_ring);
+	more = !devmodel_is_lost(dev) &&
+	       devmodel_ring_pending(dev, &dev->completion_ring);
 	spin_unlock_irqrestore(&dev->completion_lock, flags);
+	return more;
+}
+
+/* What a waiter does when it has heard nothing for a while. Return: false: there is no device. */
+static bool look(struct devmodel_dev *dev)
+{
+	bool answers;
+	int idx;
+
+	if (!devmodel_enter(dev, &idx))
+		return false;
+	answers = devmodel_answers(dev);
+	if (answers) {
+		devmodel_completions(dev);
+		devmodel_bell(dev);
+	}
+	devmodel_exit(dev, idx);
+	return answers;
 }
 
 /**
@@ -126,7 +168,6 @@ long devmodel_pending_wait(struct devmodel_dev *dev,
 	long slice, left;
 
 	for (;;) {
-		/* A device that is lost says so before it completes us. */
 		left = (long)(deadline - jiffies);
 		slice = clamp_t(long, left, 1, DEVMODEL_LOOK_AGAIN);
 		slice = interruptible ?
@@ -135,16 +176,14 @@ long devmodel_pending_wait(struct devmodel_dev *dev,
 		if (slice < 0)
 			return slice;
 		if (slice)
-			return pending->result.status == DEVMODEL_STATUS_PENDING ? -EIO : 0;
-		if (interruptible && READ_ONCE(dev->gone))
+			return 0;
+		if (interruptible && READ_ONCE(dev->leaving))
 			return -EIO;
-		if (!devmodel_answers(dev))
+		if (!look(dev))
 			return -EIO;
-		devmodel_completions(dev);
 		if (try_wait_for_completion(&pending->done))
-			return pending->result.status == DEVMODEL_STATUS_PENDING ? -EIO : 0;
+			return 0;
 		if (left <= 0)
 			return -ETIME;
-		devmodel_ring_bell(dev);
 	}
 }

@@ -26,8 +26,8 @@ int devmodel_launch(struct devmodel_mirror *mirror, struct devmodel_launch *laun
 	};
 	struct devmodel_pending *pending;
 	unsigned long flags;
+	int ret, idx;
 	u32 handle;
-	int ret;
 
 	if (launch->flags || launch->nargs > ARRAY_SIZE(command.args))
 		return -EINVAL;
@@ -43,12 +43,14 @@ int devmodel_launch(struct devmodel_mirror *mirror, struct devmodel_launch *laun
 	if (ret)
 		goto err_pending;
 
+	ret = -EIO;
+	if (!devmodel_enter(dev, &idx))
+		goto err_handle;
 	spin_lock_irqsave(&dev->submit_lock, flags);
-	if (devmodel_is_lost(dev))
-		ret = -EIO;
-	else if (!devmodel_ring_produce(dev, &dev->compute_ring, &command))
-		ret = -EAGAIN;
+	if (!devmodel_is_lost(dev))
+		ret = devmodel_submit(dev, &dev->compute_ring, &command) ? 0 : -EAGAIN;
 	spin_unlock_irqrestore(&dev->submit_lock, flags);
+	devmodel_exit(dev, idx);
 	if (ret)
 		goto err_handle;
 	trace_devmodel_launch(dev->id, &command);
@@ -130,9 +132,12 @@ void devmodel_programs_drop(struct devmodel_mirror *mirror)
 {
 	struct devmodel_pending *pending;
 	unsigned long handle;
+	int idx;
 
-	if (!READ_ONCE(mirror->dev->gone))
+	if (devmodel_enter(mirror->dev, &idx)) {
 		devmodel_completions(mirror->dev);
+		devmodel_exit(mirror->dev, idx);
+	}
 	xa_for_each(&mirror->programs, handle, pending) {
 		xa_erase(&mirror->programs, handle);
 		devmodel_pending_forget(mirror->dev, pending);

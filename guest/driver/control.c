@@ -44,7 +44,7 @@ static int control_wait(struct devmodel_dev *dev, u64 index)
 		usleep_range(20, 60);
 		/* A doorbell can be lost; ringing again is harmless. */
 		if (ktime_to_ms(ktime_sub(ktime_get(), start)) > 5)
-			devmodel_ring_bell(dev);
+			devmodel_bell(dev);
 	}
 }
 
@@ -54,15 +54,18 @@ static int control_wait(struct devmodel_dev *dev, u64 index)
  * @commands: the commands; @status of each is filled in
  * @count: how many
  *
- * Return: 0 when all were consumed (see each status), or -EIO: the device is lost.
+ * Return: 0 when all were consumed (see each status), or -EIO: the device is lost or
+ * gone.
  */
 int devmodel_control(struct devmodel_dev *dev,
 		     struct devmodel_control_command *commands, unsigned int count)
 {
 	struct devmodel_ring *ring = &dev->control;
 	unsigned int done = 0, batch, i;
-	int ret = 0;
+	int ret = 0, idx;
 
+	if (!devmodel_enter(dev, &idx))
+		return -EIO;
 	mutex_lock(&dev->control_lock);
 	while (done < count && !ret) {
 		u64 first = ring->index;
@@ -82,6 +85,7 @@ int devmodel_control(struct devmodel_dev *dev,
 		done += batch;
 	}
 	mutex_unlock(&dev->control_lock);
+	devmodel_exit(dev, idx);
 	return ret;
 }
 
@@ -104,47 +108,6 @@ int devmodel_control_one(struct devmodel_dev *dev,
 		dev_warn_ratelimited(&dev->pdev->dev, "control command %u refused: status %u\n",
 				     copy.opcode, copy.status);
 		return -EPROTO;
-	}
-	return 0;
-}
-
-/**
- * devmodel_reset_begin() - tell the device to forget everything
- * @dev: the device
- *
- * Any context. Return: what the device says once it has.
- */
-u64 devmodel_reset_begin(struct devmodel_dev *dev)
-{
-	u64 epoch = READ_ONCE(dev->driver_regs->epoch) + 1;
-
-	if (!epoch)
-		epoch = 1;
-	/* What we wrote before belongs to the old epoch. */
-	virt_store_release(&dev->driver_regs->epoch, epoch);
-	devmodel_ring_bell(dev);
-	return epoch;
-}
-
-/**
- * devmodel_reset() - have the device forget everything
- * @dev: the device; nobody else uses it yet
- *
- * Return: 0, or -ETIMEDOUT.
- */
-int devmodel_reset(struct devmodel_dev *dev)
-{
-	unsigned long deadline = jiffies + DEVMODEL_TIMEOUT;
-	u64 epoch = devmodel_reset_begin(dev);
-
-	/* The rings are empty once the device says so. */
-	while (virt_load_acquire(&dev->regs->reset_ack) != epoch) {
-		if (time_after(jiffies, deadline)) {
-			dev_err(&dev->pdev->dev, "no answer to a reset\n");
-			return -ETIMEDOUT;
-		}
-		devmodel_ring_bell(dev);
-		usleep_range(50, 200);
 	}
 	return 0;
 }

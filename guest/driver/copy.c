@@ -53,7 +53,7 @@ static int copy_submit(struct devmodel_dev *dev, const struct devmodel_copy_comm
 
 	for (;;) {
 		spin_lock_irqsave(&dev->submit_lock, flags);
-		sent = devmodel_ring_produce(dev, &dev->copy_ring, command);
+		sent = devmodel_submit(dev, &dev->copy_ring, command);
 		spin_unlock_irqrestore(&dev->submit_lock, flags);
 		if (sent)
 			return 0;
@@ -82,15 +82,17 @@ int devmodel_copy_run(struct devmodel_dev *dev, enum devmodel_copy op,
 {
 	struct devmodel_copy_command command = { .opcode = op, .count = (*list)->count };
 	struct devmodel_pending *pending;
-	int ret;
+	int ret, idx;
 
 	if (!command.count)
 		return 0;
-	if (devmodel_is_lost(dev))
+	if (devmodel_is_lost(dev) || !devmodel_enter(dev, &idx))
 		return -EIO;
 	pending = devmodel_pending_new(dev);
-	if (!pending)
-		return -ENOMEM;
+	if (!pending) {
+		ret = -ENOMEM;
+		goto out;
+	}
 	command.cookie = pending->cookie;
 	command.list = virt_to_phys((*list)->entry);
 	ret = copy_submit(dev, &command);
@@ -105,5 +107,7 @@ int devmodel_copy_run(struct devmodel_dev *dev, enum devmodel_copy op,
 	}
 	devmodel_pending_forget(dev, pending);
 	devmodel_pending_put(pending);
+out:
+	devmodel_exit(dev, idx);
 	return ret;
 }

@@ -59,11 +59,16 @@ struct page *devmodel_frame_alloc(struct devmodel_dev *dev, unsigned int order)
 	unsigned long flags, frame, count = BIT(order), i;
 	struct page *page;
 
-	if (READ_ONCE(dev->gone))
+	if (READ_ONCE(dev->leaving))
 		return NULL;
 	if (devmodel_is_node(dev))
 		return devmodel_node_alloc(dev);
 	spin_lock_irqsave(&devmem->lock, flags);
+	/* Looked at under the lock: see devmodel_leave(). */
+	if (dev->leaving) {
+		spin_unlock_irqrestore(&devmem->lock, flags);
+		return NULL;
+	}
 	frame = bitmap_find_next_zero_area(devmem->used, devmem->frames, devmem->lowest,
 					   count, count - 1);
 	if (!order)
@@ -108,8 +113,8 @@ bool devmodel_is_hbm(struct devmodel_dev *dev, struct page *page)
 	       page_pgmap(page) == &dev->devmem.pagemap;
 }
 
-/* The devices by their number in the machine, which names their HBM on the bus. */
-static struct devmodel_dev *peers[DEVMODEL_PEERS];
+/* The devices by their number in the machine; the HBM of the first few has an aperture. */
+static struct devmodel_dev *peers[DEVMODEL_DEVICES];
 
 /**
  * devmodel_owner() - whose HBM a page lies in
@@ -123,7 +128,7 @@ struct devmodel_dev *devmodel_owner(struct page *page)
 
 	if (is_zone_device_page(page))
 		return page_pgmap(page)->ops == &devmem_ops ? page_pgmap(page)->owner : NULL;
-	for (i = 0; i < DEVMODEL_PEERS; i++) {
+	for (i = 0; i < DEVMODEL_DEVICES; i++) {
 		struct devmodel_dev *dev = READ_ONCE(peers[i]);
 
 		if (dev && devmodel_is_node(dev) && devmodel_on_node(dev, page))
@@ -143,7 +148,7 @@ bool devmodel_reaches(struct devmodel_dev *dev, struct page *page)
 /* Can this device reach another one's HBM? There are only so many apertures. */
 bool devmodel_reaches_hbm(struct devmodel_dev *dev, struct devmodel_dev *peer)
 {
-	return peer == dev || peer->number < DEVMODEL_PEERS;
+	return peer == dev || peer->identity.number < DEVMODEL_PEERS;
 }
 
 /* All devices with HBM, by their id and 1. */
@@ -178,12 +183,14 @@ int devmodel_peers_visit(struct devmodel_dev *dev,
 	int ret = 0;
 
 	while (!ret && (peer = peer_next(&id))) {
-		int idx = srcu_read_lock(&peer->alive);
+		int idx;
 
-		if (peer != dev && !READ_ONCE(peer->gone) &&
-		    (devmodel_is_node(peer) || READ_ONCE(peer->devmem.in_use)))
-			ret = visit(peer, data);
-		srcu_read_unlock(&peer->alive, idx);
+		if (peer != dev && devmodel_enter(peer, &idx)) {
+			if (!READ_ONCE(peer->leaving) &&
+			    (devmodel_is_node(peer) || READ_ONCE(peer->devmem.in_use)))
+				ret = visit(peer, data);
+			devmodel_exit(peer, idx);
+		}
 		kref_put(&peer->ref, devmodel_dev_release);
 	}
 	return ret;
@@ -204,7 +211,7 @@ u64 devmodel_bus_address(struct devmodel_dev *dev, struct page *page)
 	if (!owner)
 		return page_to_phys(page);
 	aperture = owner == dev ? DEVMODEL_APERTURE_HBM :
-				  DEVMODEL_APERTURE_PEER0 + owner->number;
+				  DEVMODEL_APERTURE_PEER0 + owner->identity.number;
 	return ((u64)(page_to_pfn(page) - devmodel_first_pfn(owner)) << PAGE_SHIFT) |
 	       aperture << DEVMODEL_PTE_APERTURE_SHIFT;
 }
@@ -235,8 +242,7 @@ struct page *devmodel_bus_page(struct devmodel_dev *dev, u64 bus)
 static int devmem_range(struct devmodel_dev *dev)
 {
 	struct devmodel_devmem *devmem = &dev->devmem;
-	u64 size = dev->regs->hbm_size, offset = dev->regs->hbm_offset;
-	u64 length = pci_resource_len(dev->pdev, 2);
+	u64 size = dev->identity.hbm_size, offset = dev->identity.hbm_offset;
 	struct range *range = &devmem->pagemap.range;
 
 	if (dev->model == DEVMODEL_MODEL_PRIVATE) {
@@ -251,7 +257,7 @@ static int devmem_range(struct devmodel_dev *dev)
 		devmem->pagemap.type = MEMORY_DEVICE_PRIVATE;
 		return 0;
 	}
-	if (!offset || offset > length || size > length - offset) {
+	if (!offset) {
 		dev_err(&dev->pdev->dev,
 			"model=coherent needs HBM in BAR 2; this device was started without\n");
 		return -ENODEV;
@@ -298,9 +304,6 @@ int devmodel_devmem_init(struct devmodel_dev *dev)
 	void *ret;
 	int err;
 
-	spin_lock_init(&devmem->lock);
-	mutex_init(&devmem->clock_lock);
-	init_waitqueue_head(&devmem->empty);
 	if (dev->model == DEVMODEL_MODEL_MIRROR)
 		return 0;
 	if (devmodel_is_node(dev)) {
@@ -314,12 +317,12 @@ int devmodel_devmem_init(struct devmodel_dev *dev)
 			"this kernel has no CONFIG_DEVICE_PRIVATE: only model=mirror works on it\n");
 		return -EOPNOTSUPP;
 	}
-	if (!IS_ALIGNED(dev->regs->hbm_size, SZ_2M) || !dev->regs->hbm_size) {
+	if (!IS_ALIGNED(dev->identity.hbm_size, SZ_2M) || !dev->identity.hbm_size) {
 		dev_err(&dev->pdev->dev, "HBM of %llu bytes: must be a multiple of 2 MiB\n",
-			dev->regs->hbm_size);
+			dev->identity.hbm_size);
 		return -EINVAL;
 	}
-	devmem->frames = dev->regs->hbm_size >> PAGE_SHIFT;
+	devmem->frames = dev->identity.hbm_size >> PAGE_SHIFT;
 	err = devmem_maps(devmem);
 	if (!err)
 		err = devmem_range(dev);
@@ -340,8 +343,7 @@ ready:
 		devmodel_devmem_fini(dev);
 		return err;
 	}
-	if (dev->number < DEVMODEL_PEERS)
-		WRITE_ONCE(peers[dev->number], dev);
+	WRITE_ONCE(peers[dev->identity.number], dev);
 	return 0;
 
 err_range:
@@ -354,8 +356,7 @@ err_maps:
 /* Other devices do not find this one's HBM any more. */
 void devmodel_devmem_hide(struct devmodel_dev *dev)
 {
-	if (dev->number < DEVMODEL_PEERS)
-		cmpxchg(&peers[dev->number], dev, NULL);
+	cmpxchg(&peers[dev->identity.number], dev, NULL);
 	xa_cmpxchg(&devices, dev->id + 1, dev, NULL, GFP_KERNEL);
 }
 
@@ -365,7 +366,10 @@ void devmodel_devmem_fini(struct devmodel_dev *dev)
 	if (!dev->devmem.ready)
 		return;
 	devmodel_devmem_hide(dev);
+	/* Who goes through the frames holds it. */
+	mutex_lock(&dev->devmem.clock_lock);
 	dev->devmem.ready = false;
+	mutex_unlock(&dev->devmem.clock_lock);
 	if (devmodel_is_node(dev))
 		return;
 	memunmap_pages(&dev->devmem.pagemap);

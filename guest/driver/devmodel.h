@@ -6,10 +6,11 @@
  *
  * One &struct devmodel_dev per PCI function, one &struct devmodel_mirror per
  * open file, which ties one address space to one device. Each C file is one
- * noun: ring, control (synchronous commands), completion, copy (DMA engine),
- * compute (device programs), pagetable (the device's), mirror (notifier events
- * and lifetime), fault (replayable faults), exclusive (atomics), devmem (HBM as
- * struct pages), migration (a batch of pages on its way), migrate (ranges),
+ * noun: state (who may use the device, does it answer), ring, control
+ * (synchronous commands), completion, copy (DMA engine), compute (device
+ * programs), pagetable (the device's), mirror (notifier events and lifetime),
+ * range (what the kernel maps), fault (what one asks for), fault_buffer (whose
+ * turn it is), exclusive (atomics), devmem (HBM as struct pages), migration (a batch of pages on its way), migrate (ranges),
  * evict, touch (a CPU's), policy, snapshot, uapi, stats, oracle (what is told to
  * the checker).
  *
@@ -23,8 +24,8 @@
  *
  * pt_lock and control.lock are taken inside the kernel's notifier callbacks,
  * that is under reclaim: nothing may be allocated with GFP_KERNEL under them.
- * dev->alive (SRCU) is held by every request of a program; removal sets
- * dev->gone and waits for it.
+ * dev->alive (SRCU) is held by whoever uses the region, and by nobody who waits
+ * for a user's memory; see DOC: Removal in state.c.
  */
 #ifndef _DEVMODEL_DRIVER_H
 #define _DEVMODEL_DRIVER_H
@@ -42,6 +43,7 @@
 #include <linux/pci.h>
 #include <linux/srcu.h>
 #include <linux/wait.h>
+#include <linux/workqueue.h>
 #include <linux/xarray.h>
 
 #include "compat.h"
@@ -49,6 +51,12 @@
 
 /* Pages handled in one go: what one 2 MiB leaf of the page table covers. */
 #define DEVMODEL_BATCH		512
+/* Devices of one machine at most, and contexts of one user's on one device. */
+#define DEVMODEL_DEVICES	64
+#define DEVMODEL_CONTEXTS_PER_USER	256
+/* Fault records of one mirror that wait for their turn. */
+#define DEVMODEL_FAULTS_QUEUED	64
+
 /* How long the device may take, and how often we look without an interrupt. */
 #define DEVMODEL_TIMEOUT	(10 * HZ)
 #define DEVMODEL_LOOK_AGAIN	msecs_to_jiffies(20)
@@ -159,29 +167,31 @@ struct devmodel_touches {
  * @id: N
  * @doorbell: ivshmem's register
  * @region: the control part of BAR 2
- * @regs: what the device says of itself
+ * @regs: what the device says of itself; state.c's alone, once it is known
+ * @identity: what it said at bring-up, checked
  * @driver_regs: what we say
  * @counters: what the device counts
  * @model: memory model in use
- * @peer: ivshmem peer number, read once
- * @number: of the device in its machine, read once
- * @alive: held while a request uses the device
- * @gone: no new request; set once, before waiting for @alive
+ * @alive: held while the region is used; see DOC: Removal in state.c
+ * @leaving: no new request, no new page; set once
+ * @gone: no use of the region any more; set once
  * @lost: the device stopped answering or broke the protocol; set once
  * @control_lock: one control command at a time; see DOC: Locking
  * @control: control ring, under @control_lock
  * @submit_lock: protects @copy_ring and @compute_ring
  * @copy_ring: copy lists
  * @compute_ring: launches
- * @completion_lock: protects @completion_ring (hard interrupt)
+ * @completion_lock: protects @completion_ring and @completed (hard interrupt)
  * @completion_ring: ends of copies and of programs
+ * @submitted: commands that are answered by one completion each
+ * @completed: completions so far
  * @waiting: cookie to &struct devmodel_pending
  * @cookie: the last cookie given out
  * @trace_lock: protects @trace_ring (interrupts too)
  * @trace_ring: what we tell the coherence oracle; no entries: it does not listen
  * @fault_ring: the fault buffer; the fault thread's alone
  * @fault_wait: where the fault thread sleeps
- * @fault_thread: serves faults
+ * @fault_thread: sorts faults
  * @mirrors_lock: protects @mirrors
  * @mirrors: context id to mirror
  * @devmem: HBM
@@ -203,13 +213,13 @@ struct devmodel_dev {
 	void __iomem *doorbell;
 	void *region;
 	struct devmodel_device_regs *regs;
+	struct devmodel_device_regs identity;
 	struct devmodel_driver_regs *driver_regs;
 	struct devmodel_counters *counters;
 	enum devmodel_model model;
-	u32 peer;
-	u32 number;
 
 	struct srcu_struct alive;
+	bool leaving;
 	bool gone;
 	bool lost;
 
@@ -220,8 +230,10 @@ struct devmodel_dev {
 	struct devmodel_ring copy_ring;
 	struct devmodel_ring compute_ring;
 
-	spinlock_t completion_lock;	/* completion_ring */
+	spinlock_t completion_lock;	/* completion_ring, completed */
 	struct devmodel_ring completion_ring;
+	atomic64_t submitted;
+	s64 completed;
 	struct xarray waiting;
 	atomic64_t cookie;
 
@@ -257,10 +269,31 @@ struct devmodel_span {
 };
 
 /**
+ * struct devmodel_fault_queue - a mirror's faults that wait for their turn
+ * @lock: protects all but @work and @batch
+ * @work: serves them
+ * @queued: @work is queued or at work, and holds the mirror
+ * @count: of @records
+ * @records: in the order in which they came
+ * @seq: number of the last record that came, also if it found no room
+ * @batch: what is being served; @work's alone
+ */
+struct devmodel_fault_queue {
+	spinlock_t lock;	/* queued, count, records, seq */
+	struct work_struct work;
+	bool queued;
+	unsigned int count;
+	struct devmodel_fault_record records[DEVMODEL_FAULTS_QUEUED];
+	u64 seq;
+	struct devmodel_fault_record batch[DEVMODEL_FAULTS_QUEUED];
+};
+
+/**
  * struct devmodel_mirror - one address space on one device
  * @dev: the device
  * @mm: the address space; the structure is kept, its users are not
- * @ref: held by the file, and by the fault thread while it serves this mirror
+ * @owner: who made it
+ * @ref: held by the file, and by the worker while it serves faults
  * @ctx: context id (PASID)
  * @notifier: covers the whole address space
  * @pt_lock: protects the page table, @ending, @stopped and @released; see DOC: Locking
@@ -270,12 +303,14 @@ struct devmodel_span {
  * @released: and release() has been
  * @policy: advice by address range, index in pages; has its own lock
  * @programs: handle to &struct devmodel_pending, launches not waited for yet
+ * @fault_queue: faults that wait for their turn
  * @dmirror_lock: one request of the test interface at a time
  * @span: what that request works on; written before a launch, read by its faults
  */
 struct devmodel_mirror {
 	struct devmodel_dev *dev;
 	struct mm_struct *mm;
+	kuid_t owner;
 	struct kref ref;
 	u32 ctx;
 
@@ -288,6 +323,7 @@ struct devmodel_mirror {
 
 	struct maple_tree policy;
 	struct xarray programs;
+	struct devmodel_fault_queue fault_queue;
 
 	struct mutex dmirror_lock;	/* span, the window */
 	struct devmodel_span span;
@@ -321,8 +357,17 @@ bool devmodel_ring_consume(struct devmodel_dev *dev, struct devmodel_ring *ring,
 			   void *entry);
 bool devmodel_ring_pending(struct devmodel_dev *dev, struct devmodel_ring *ring);
 void devmodel_ring_arm(struct devmodel_ring *ring);
-void devmodel_ring_bell(struct devmodel_dev *dev);
+
+/* state.c */
+bool devmodel_enter(struct devmodel_dev *dev, int *idx);
+void devmodel_exit(struct devmodel_dev *dev, int idx);
+void devmodel_leave(struct devmodel_dev *dev);
+void devmodel_gone(struct devmodel_dev *dev);
+int devmodel_go_on(struct devmodel_dev *dev);
+void devmodel_bell(struct devmodel_dev *dev);
+int devmodel_reset(struct devmodel_dev *dev);
 void devmodel_lost(struct devmodel_dev *dev, const char *why);
+u64 devmodel_heartbeat(struct devmodel_dev *dev);
 bool devmodel_answers(struct devmodel_dev *dev);
 
 static inline bool devmodel_is_lost(struct devmodel_dev *dev)
@@ -335,8 +380,6 @@ int devmodel_control(struct devmodel_dev *dev,
 		     struct devmodel_control_command *commands, unsigned int count);
 int devmodel_control_one(struct devmodel_dev *dev,
 			 const struct devmodel_control_command *command);
-u64 devmodel_reset_begin(struct devmodel_dev *dev);
-int devmodel_reset(struct devmodel_dev *dev);
 
 /* completion.c */
 void devmodel_completion_init(struct devmodel_dev *dev);
@@ -344,8 +387,9 @@ struct devmodel_pending *devmodel_pending_new(struct devmodel_dev *dev);
 void devmodel_pending_put(struct devmodel_pending *pending);
 void devmodel_pending_forget(struct devmodel_dev *dev,
 			     struct devmodel_pending *pending);
-void devmodel_pending_fail_all(struct devmodel_dev *dev);
-void devmodel_completions(struct devmodel_dev *dev);
+bool devmodel_submit(struct devmodel_dev *dev, struct devmodel_ring *ring,
+		     const void *command);
+bool devmodel_completions(struct devmodel_dev *dev);
 long devmodel_pending_wait(struct devmodel_dev *dev,
 			   struct devmodel_pending *pending, long timeout,
 			   bool interruptible);
@@ -408,8 +452,6 @@ void devmodel_mirror_stop(struct devmodel_mirror *mirror);
 void devmodel_mirrors_stop(struct devmodel_dev *dev);
 int devmodel_mirror_grant(struct devmodel_mirror *mirror, struct devmodel_pt_stash *stash,
 			  const struct hmm_range *range, bool write, bool exclusive);
-int devmodel_mirror_fault(struct devmodel_mirror *mirror, unsigned long start,
-			  unsigned long end, bool write);
 
 /* exclusive.c */
 int devmodel_mirror_exclusive(struct devmodel_mirror *mirror, unsigned long start,
@@ -419,12 +461,21 @@ void devmodel_exclusive_end(struct devmodel_mirror *mirror, unsigned long start,
 void devmodel_exclusive_end_all(struct devmodel_mirror *mirror);
 int devmodel_mirror_atomic(struct devmodel_mirror *mirror, unsigned long address, u64 seq);
 
-/* fault.c */
+/* range.c */
 int devmodel_range_fault(struct hmm_range *range);
 int devmodel_mm_fault(struct devmodel_mirror *mirror, struct hmm_range *range);
+
+/* fault.c */
+int devmodel_fault_serve(struct devmodel_mirror *mirror,
+			 const struct devmodel_fault_record *fault);
 void devmodel_span_begin(struct devmodel_mirror *mirror, unsigned long start,
 			 unsigned long end);
 unsigned long devmodel_span_end(struct devmodel_mirror *mirror);
+
+/* fault_buffer.c */
+int devmodel_fault_init(void);
+void devmodel_fault_exit(void);
+void devmodel_fault_queue_init(struct devmodel_fault_queue *queue);
 int devmodel_fault_thread(void *data);
 
 /* node.c */
@@ -522,8 +573,8 @@ extern const struct file_operations devmodel_dmirror_fops;
 void devmodel_dev_release(struct kref *ref);
 
 /* stats.c */
-void devmodel_stats_read(struct devmodel_dev *dev, struct devmodel_mirror *mirror,
-			 struct devmodel_stats *stats);
+int devmodel_stats_read(struct devmodel_dev *dev, struct devmodel_mirror *mirror,
+			struct devmodel_stats *stats);
 void devmodel_debugfs_add(struct devmodel_dev *dev);
 void devmodel_debugfs_init(void);
 void devmodel_debugfs_exit(void);

@@ -10,6 +10,7 @@
  */
 #include <linux/overflow.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
@@ -86,7 +87,7 @@ static struct window *window_open(struct devmodel_mirror *mirror, unsigned long 
 		return ERR_PTR(ret);
 	range.hmm_pfns = window->pfns;
 	while (window->count < count) {
-		struct page *page = alloc_page(GFP_KERNEL);
+		struct page *page = alloc_page(GFP_KERNEL_ACCOUNT);
 
 		if (!page)
 			goto err;
@@ -181,6 +182,8 @@ static int access(struct devmodel_mirror *mirror, struct hmm_dmirror_cmd *cmd, b
 		if (!ret)
 			cmd->cpages += (next - start) >> PAGE_SHIFT;
 		window_close(mirror, window);
+		if (!ret)
+			ret = devmodel_go_on(mirror->dev);
 	}
 	cmd->faults = devmodel_span_end(mirror);
 	return ret;
@@ -200,6 +203,7 @@ static int check_readable(struct devmodel_mirror *mirror, unsigned long start,
 			ret = -EINVAL;
 			break;
 		}
+		ret = devmodel_go_on(mirror->dev);
 	}
 	mmap_read_unlock(mirror->mm);
 	return ret;
@@ -279,7 +283,9 @@ static int snapshot(struct devmodel_mirror *mirror, struct hmm_dmirror_cmd *cmd)
 		return -ENOMEM;
 	for (; start < end && !ret; start = next) {
 		next = min(end, start + WINDOW_BYTES);
-		ret = devmodel_cpu_pfns(mirror, start, next, pfns);
+		ret = devmodel_go_on(mirror->dev);
+		if (!ret)
+			ret = devmodel_cpu_pfns(mirror, start, next, pfns);
 		for (i = 0; !ret && i < (next - start) >> PAGE_SHIFT; i++) {
 			u8 prot = page_protection(mirror->dev, pfns[i]);
 
@@ -311,14 +317,15 @@ static int check_exclusive(struct devmodel_mirror *mirror, struct hmm_dmirror_cm
 	unsigned long start = cmd->addr, end = start + (cmd->npages << PAGE_SHIFT);
 	u64 pte;
 
-	for (; start < end; start += PAGE_SIZE) {
+	int ret = 0;
+
+	for (; start < end && !ret; start += PAGE_SIZE) {
 		mutex_lock(&mirror->pt_lock);
 		devmodel_pt_read(mirror, start, start + PAGE_SIZE, &pte);
 		mutex_unlock(&mirror->pt_lock);
-		if (pte & DEVMODEL_PTE_ATOMIC)
-			return -EPERM;
+		ret = (pte & DEVMODEL_PTE_ATOMIC) ? -EPERM : devmodel_go_on(mirror->dev);
 	}
-	return 0;
+	return ret;
 }
 
 static int dispatch(struct devmodel_mirror *mirror, unsigned int request,
@@ -351,7 +358,7 @@ static int dispatch(struct devmodel_mirror *mirror, unsigned int request,
 
 /**
  * devmodel_dmirror_ioctl() - the test interface's requests
- * @mirror: the mirror; the caller holds dev->alive
+ * @mirror: the mirror
  * @request: an HMM_DMIRROR_* number
  * @user: a struct hmm_dmirror_cmd
  *
@@ -374,7 +381,8 @@ int devmodel_dmirror_ioctl(struct devmodel_mirror *mirror, unsigned int request,
 		return -EINVAL;
 	cmd.cpages = 0;
 	cmd.faults = 0;
-	mutex_lock(&mirror->dmirror_lock);
+	if (mutex_lock_killable(&mirror->dmirror_lock))
+		return -EINTR;
 	ret = dispatch(mirror, request, &cmd);
 	mutex_unlock(&mirror->dmirror_lock);
 	if (!ret && copy_to_user(user, &cmd, sizeof(cmd)))
@@ -387,18 +395,22 @@ int devmodel_dmirror_ioctl(struct devmodel_mirror *mirror, unsigned int request,
  * @file: the open device
  * @vma: the mapping
  *
- * Return: 0 or -ENOMEM.
+ * Return: 0, -ENOMEM, or -EINTR.
  */
 int devmodel_dmirror_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	unsigned long address;
 
 	for (address = vma->vm_start; address < vma->vm_end; address += PAGE_SIZE) {
-		struct page *page = alloc_page(GFP_KERNEL | __GFP_ZERO);
+		struct page *page = alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO);
 		int ret;
 
 		if (!page)
 			return -ENOMEM;
+		if (fatal_signal_pending(current)) {
+			__free_page(page);
+			return -EINTR;
+		}
 		ret = vm_insert_page(vma, address, page);
 		put_page(page);
 		if (ret)

@@ -158,7 +158,8 @@ static unsigned long go_round(struct devmodel_dev *dev, struct migration *batch,
 	while (moved < wanted && left && !migration_broken(batch)) {
 		count = choose(dev, batch->src, min_t(unsigned long, wanted - moved,
 						      batch->capacity), &left);
-		moved += migration_run_frames(batch, count);
+		if (count)
+			moved += migration_run_frames(batch, count);
 	}
 	return moved;
 }
@@ -189,7 +190,7 @@ unsigned long devmodel_evict(struct devmodel_dev *dev, unsigned long wanted)
 	mutex_lock(&devmem->clock_lock);
 	room = devmem->frames - READ_ONCE(devmem->in_use);
 	/* Somebody else may just have made some. */
-	if (room < wanted && !devmodel_is_lost(dev)) {
+	if (room < wanted && devmem->ready && !devmodel_is_lost(dev)) {
 		collect_accessed(dev);
 		moved = go_round(dev, batch, max(wanted - room, least));
 		room = devmem->frames - READ_ONCE(devmem->in_use);
@@ -202,7 +203,7 @@ unsigned long devmodel_evict(struct devmodel_dev *dev, unsigned long wanted)
 
 /**
  * devmodel_evict_all() - bring every page in HBM back to system memory
- * @dev: the device; no frame is given out any more
+ * @dev: the device
  *
  * Return: 0, or -EBUSY if pages would not go.
  */
@@ -221,7 +222,10 @@ int devmodel_evict_all(struct devmodel_dev *dev)
 		step = min_t(unsigned long, frames - done, DEVMODEL_BATCH);
 		for (i = 0; i < step; i++)
 			batch->src[i] = devmodel_first_pfn(dev) + done + i;
-		migration_run_frames(batch, step);
+		mutex_lock(&dev->devmem.clock_lock);
+		if (dev->devmem.ready)
+			migration_run_frames(batch, step);
+		mutex_unlock(&dev->devmem.clock_lock);
 		if (migration_broken(batch))
 			break;
 		cond_resched();

@@ -241,6 +241,8 @@ int devmodel_mirror_exclusive(struct devmodel_mirror *mirror, unsigned long star
 		ret = PTR_ERR_OR_ZERO(page);
 		if (!ret)
 			unclaim(mirror, page);
+		if (!ret)
+			ret = devmodel_go_on(mirror->dev);
 	}
 	mmput(mirror->mm);
 	return ret;
@@ -345,6 +347,7 @@ int devmodel_mirror_atomic(struct devmodel_mirror *mirror, unsigned long address
 {
 	struct devmodel_control_command replay = {
 		.opcode = DEVMODEL_CONTROL_REPLAY,
+		.ctx = mirror->ctx,
 		.seq = seq,
 	};
 	unsigned long deadline;

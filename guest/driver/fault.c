@@ -1,65 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Replayable faults: the device suspends an access, puts a record into the
- * fault buffer and goes on with something else. One thread a device takes the
- * records in batches, has the pages mapped, and has all of the batch replayed
- * with one command.
+ * What one replayable fault asks for: pages brought to the device where advice
+ * says so, faulted in, and mapped.
  */
-#include <linux/kthread.h>
 #include <linux/sched/mm.h>
 
 #include "devmodel.h"
 #include "trace.h"
 
-/* Records served before their replay. */
-#define FAULT_BATCH	64
 #define HUGE_SIZE	((unsigned long)DEVMODEL_BATCH << PAGE_SHIFT)
-
-/**
- * devmodel_range_fault() - hmm_range_fault(), and the truth about huge pages
- * @range: what to look at, and whether to fault it in as a CPU would; its
- *	notifier's sequence is taken, and mmap_lock is held
- *
- * For a range that begins within a private huge page the kernel tells the
- * page's frames from the first on (7.2, hmm_vma_handle_absent_pmd()). Huge pages
- * lie aligned in memory as they are mapped, so that the right ones are known.
- *
- * Return: as hmm_range_fault().
- */
-int devmodel_range_fault(struct hmm_range *range)
-{
-	unsigned long first = range->start >> PAGE_SHIFT, last = range->end >> PAGE_SHIFT, i;
-	unsigned long *pfns = range->hmm_pfns;
-	int ret;
-
-	/* Some flags go in as well as out. */
-	memset(pfns, 0, (last - first) * sizeof(*pfns));
-	ret = hmm_range_fault(range);
-	for (i = 0; !ret && i < last - first; i++)
-		if ((pfns[i] & HMM_PFN_VALID) &&
-		    hmm_pfn_to_map_order(pfns[i]) == DEVMODEL_LEVEL_BITS &&
-		    is_device_private_page(hmm_pfn_to_page(pfns[i])))
-			pfns[i] = (pfns[i] & ~(DEVMODEL_BATCH - 1UL)) |
-				  ((first + i) & (DEVMODEL_BATCH - 1UL));
-	return ret;
-}
-
-/**
- * devmodel_mm_fault() - devmodel_range_fault() for those who hold no mmap_lock
- * @mirror: the mirror; its mm has users
- * @range: as there
- *
- * Return: as hmm_range_fault().
- */
-int devmodel_mm_fault(struct devmodel_mirror *mirror, struct hmm_range *range)
-{
-	int ret;
-
-	mmap_read_lock(mirror->mm);
-	ret = devmodel_range_fault(range);
-	mmap_read_unlock(mirror->mm);
-	return ret;
-}
 
 static bool all_writable(const struct hmm_range *range)
 {
@@ -221,7 +170,7 @@ static void migrate_on_touch(struct devmodel_mirror *mirror, unsigned long start
 }
 
 /**
- * devmodel_mirror_fault() - give the device access to a range
+ * mirror_fault() - give the device access to a range
  * @mirror: the mirror
  * @start: page aligned
  * @end: page aligned
@@ -233,8 +182,8 @@ static void migrate_on_touch(struct devmodel_mirror *mirror, unsigned long start
  *
  * Return: 0 if at least the first page was mapped, else a negative errno.
  */
-int devmodel_mirror_fault(struct devmodel_mirror *mirror, unsigned long start,
-			  unsigned long end, bool write)
+static int mirror_fault(struct devmodel_mirror *mirror, unsigned long start,
+			unsigned long end, bool write)
 {
 	unsigned long *pfns, next, first = start;
 	int ret = 0;
@@ -313,96 +262,36 @@ static int serve_atomic(struct devmodel_mirror *mirror, unsigned long address, u
 	return devmodel_mirror_atomic(mirror, address, seq);
 }
 
-static int serve(struct devmodel_dev *dev, const struct devmodel_fault_record *fault)
+/**
+ * devmodel_fault_serve() - do what a fault record asks for
+ * @mirror: whose it is
+ * @fault: what the device wrote, not to be trusted
+ *
+ * Takes as long as the memory takes to come. An atomic is replayed, too.
+ *
+ * Return: 0 or a negative errno; -EBUSY: the replay will fault again.
+ */
+int devmodel_fault_serve(struct devmodel_mirror *mirror,
+			 const struct devmodel_fault_record *fault)
 {
 	unsigned long start = fault->va & PAGE_MASK;
 	unsigned long npages = min_t(u32, fault->npages, 16 * DEVMODEL_BATCH);
 	unsigned long end = start + (npages << PAGE_SHIFT);
-	struct devmodel_mirror *mirror;
-	int ret = -ESRCH, idx;
+	int ret;
 
 	/* The device may only ask for what a program may have. */
 	if (!npages || start >= TASK_SIZE_MAX || end > TASK_SIZE_MAX)
 		return -EFAULT;
-	idx = srcu_read_lock(&dev->alive);
-	mirror = READ_ONCE(dev->gone) ? NULL : devmodel_mirror_get(dev, fault->ctx);
-	if (!mirror)
-		goto out;
 	atomic64_inc(&mirror->faults);
 	if (fault->access == DEVMODEL_ACCESS_ATOMIC) {
 		ret = serve_atomic(mirror, start, fault->seq);
 	} else {
 		end = span_fault(mirror, start, end);
-		ret = devmodel_mirror_fault(mirror, start, end,
-					    fault->access == DEVMODEL_ACCESS_WRITE);
+		ret = mirror_fault(mirror, start, end,
+				   fault->access == DEVMODEL_ACCESS_WRITE);
 	}
 	if (ret)
 		WRITE_ONCE(mirror->span.error, ret);
-	trace_devmodel_fault(dev->id, fault, ret);
-	devmodel_mirror_put(mirror);
-out:
-	srcu_read_unlock(&dev->alive, idx);
+	trace_devmodel_fault(mirror->dev->id, fault, ret);
 	return ret;
-}
-
-static void resume(struct devmodel_dev *dev, enum devmodel_control opcode, u64 seq)
-{
-	struct devmodel_control_command command = { .opcode = opcode, .seq = seq };
-
-	/* Records of a program that has ended meanwhile mean nothing to the device. */
-	devmodel_control_one(dev, &command);
-}
-
-static void serve_batch(struct devmodel_dev *dev)
-{
-	struct devmodel_fault_record fault;
-	unsigned int served = 0;
-	int ret;
-
-	while (served < FAULT_BATCH &&
-	       devmodel_ring_consume(dev, &dev->fault_ring, &fault)) {
-		served++;
-		ret = serve(dev, &fault);
-		/*
-		 * A range that would not hold still (on a host that is short
-		 * of processors a second is soon over) is no error of the
-		 * program's: its replay faults again.
-		 */
-		if (!ret || ret == -EBUSY)
-			continue;
-		atomic64_inc(&dev->stats.device_faults_failed);
-		resume(dev, DEVMODEL_CONTROL_CANCEL, fault.seq);
-	}
-	if (!served)
-		return;
-	atomic64_add(served, &dev->stats.device_faults);
-	atomic64_inc(&dev->stats.device_fault_batches);
-	resume(dev, DEVMODEL_CONTROL_REPLAY, fault.seq);
-}
-
-/**
- * devmodel_fault_thread() - serve the fault buffer until told to stop
- * @data: the device
- *
- * Return: 0.
- */
-int devmodel_fault_thread(void *data)
-{
-	struct devmodel_dev *dev = data;
-
-	while (!kthread_should_stop()) {
-		/* Nobody else may wait for it; mirrors made meanwhile go next time. */
-		if (devmodel_answers(dev))
-			serve_batch(dev);
-		else
-			devmodel_mirrors_stop(dev);
-		devmodel_ring_arm(&dev->fault_ring);
-		/* An interrupt can be lost: look again after a while. */
-		wait_event_interruptible_timeout(dev->fault_wait,
-						 kthread_should_stop() ||
-						 (!devmodel_is_lost(dev) &&
-						  devmodel_ring_pending(dev, &dev->fault_ring)),
-						 DEVMODEL_LOOK_AGAIN);
-	}
-	return 0;
 }

@@ -268,7 +268,7 @@ static int migrate_and_tell(struct devmodel_mirror *mirror,
  * @peers: to a device: take pages out of other devices' HBM too
  *
  * Return: 0, also when pages stayed; -EINVAL, -EOPNOTSUPP where the model has
- * no device memory, -EINTR, -ENOMEM, -EIO.
+ * no device memory, -EINTR, -ENODEV, -ENOMEM, -EIO.
  */
 int devmodel_migrate(struct devmodel_mirror *mirror, struct devmodel_migrate *request,
 		     bool peers)
@@ -284,7 +284,7 @@ int devmodel_migrate(struct devmodel_mirror *mirror, struct devmodel_migrate *re
 		return -EOPNOTSUPP;
 	if (request->target == DEVMODEL_TARGET_SYSTEM)
 		way = HBM_TO_SYSTEM;
-	places = kvmalloc_obj(*places);
+	places = kvmalloc_obj(*places, GFP_KERNEL_ACCOUNT);
 	if (!places)
 		return -ENOMEM;
 	request->moved = 0;
@@ -292,9 +292,9 @@ int devmodel_migrate(struct devmodel_mirror *mirror, struct devmodel_migrate *re
 	request->failed = 0;
 	for (; start < end && !ret; start = next) {
 		next = batch_end(start, end);
-		ret = fatal_signal_pending(current) ? -EINTR :
-			migrate_and_tell(mirror, request, way, start, next, places);
-		cond_resched();
+		ret = devmodel_go_on(mirror->dev);
+		if (!ret)
+			ret = migrate_and_tell(mirror, request, way, start, next, places);
 	}
 	kvfree(places);
 	return ret;

@@ -135,15 +135,19 @@ void devmodel_mirror_cut(struct devmodel_mirror *mirror)
 		.opcode = DEVMODEL_CONTROL_CONTEXT_DESTROY,
 		.ctx = mirror->ctx,
 	};
+	int idx;
 
 	lockdep_assert_held(&mirror->pt_lock);
 	if (mirror->stopped)
 		return;
 	if (!devmodel_control(mirror->dev, &command, 1) &&
 	    command.status != DEVMODEL_STATUS_OK &&
-	    command.status != DEVMODEL_STATUS_NO_CONTEXT)
+	    command.status != DEVMODEL_STATUS_NO_CONTEXT &&
+	    devmodel_enter(mirror->dev, &idx)) {
 		devmodel_lost(mirror->dev, "it refused to give up a context");
-	mirror->stopped = true;
+		devmodel_exit(mirror->dev, idx);
+	}
+	WRITE_ONCE(mirror->stopped, true);
 }
 
 static void mirror_stop_locked(struct devmodel_mirror *mirror)
@@ -228,15 +232,24 @@ static int mirror_enter(struct devmodel_mirror *mirror)
 	struct devmodel_dev *dev = mirror->dev;
 	struct devmodel_mirror *other;
 	unsigned long ctx;
+	unsigned int owned = 0;
 	int ret = 0;
 
 	mutex_lock(&dev->mirrors_lock);
-	xa_for_each(&dev->mirrors, ctx, other)
+	xa_for_each(&dev->mirrors, ctx, other) {
 		if (other->mm == mirror->mm)
 			ret = -EBUSY;
-	if (!ret)
+		owned += uid_eq(other->owner, mirror->owner);
+	}
+	/* Some are left for those who may take what others may not. */
+	if (!ret && owned >= DEVMODEL_CONTEXTS_PER_USER && !capable(CAP_SYS_RESOURCE))
+		ret = -EMFILE;
+	if (!ret) {
 		ret = xa_alloc(&dev->mirrors, &mirror->ctx, mirror,
-			       XA_LIMIT(1, MAX_CONTEXTS), GFP_KERNEL);
+			       XA_LIMIT(1, MAX_CONTEXTS), GFP_KERNEL_ACCOUNT);
+		/* The device has no more of them. */
+		ret = ret == -EBUSY ? -ENOSPC : ret;
+	}
 	mutex_unlock(&dev->mirrors_lock);
 	return ret;
 }
@@ -253,7 +266,9 @@ static void mirror_leave(struct devmodel_mirror *mirror)
  * @dev: the device
  *
  * Return: the mirror, or an ERR_PTR: -EBUSY if there is one already, -EINVAL
- * without an address space, -EIO if the device is lost.
+ * without an address space, -EMFILE if the user has as many as he may have,
+ * -ENOSPC if the device has no more contexts, -EIO if it is lost, -ENODEV if it
+ * leaves.
  */
 struct devmodel_mirror *devmodel_mirror_register(struct devmodel_dev *dev)
 {
@@ -262,15 +277,20 @@ struct devmodel_mirror *devmodel_mirror_register(struct devmodel_dev *dev)
 
 	if (!current->mm)
 		return ERR_PTR(-EINVAL);
-	mirror = kzalloc_obj(*mirror);
+	mirror = kzalloc_obj(*mirror, GFP_KERNEL_ACCOUNT);
 	if (!mirror)
 		return ERR_PTR(-ENOMEM);
 	mirror->dev = dev;
+	kref_get(&dev->ref);
+	/* A mirror may outlive its file by a fault that is stuck. */
+	__module_get(THIS_MODULE);
+	mirror->owner = current_uid();
 	mirror->mm = current->mm;
 	mmgrab(mirror->mm);
 	kref_init(&mirror->ref);
 	mutex_init(&mirror->pt_lock);
 	mutex_init(&mirror->dmirror_lock);
+	devmodel_fault_queue_init(&mirror->fault_queue);
 	mt_init(&mirror->policy);
 	xa_init_flags(&mirror->programs, XA_FLAGS_ALLOC1);
 	/* Until the device knows the context there is nothing to stop in it. */
@@ -298,6 +318,12 @@ struct devmodel_mirror *devmodel_mirror_register(struct devmodel_dev *dev)
 	mutex_unlock(&mirror->pt_lock);
 	atomic64_inc(&dev->stats.mirrors);
 	trace_devmodel_register(dev->id, mirror->ctx);
+	/* Either removal sees this mirror and stops it, or it is seen here. */
+	smp_mb();
+	if (READ_ONCE(dev->leaving)) {
+		devmodel_mirror_unregister(mirror);
+		return ERR_PTR(-ENODEV);
+	}
 	return mirror;
 
 err_notifier:
@@ -320,7 +346,10 @@ static void mirror_free(struct kref *ref)
 	mtree_destroy(&mirror->policy);
 	xa_destroy(&mirror->programs);
 	mmdrop(mirror->mm);
+	kref_put(&mirror->dev->ref, devmodel_dev_release);
 	kfree(mirror);
+	/* Unloading waits for who calls this: a file, or a worker. */
+	module_put(THIS_MODULE);
 }
 
 void devmodel_mirror_put(struct devmodel_mirror *mirror)

@@ -24,20 +24,19 @@
 
 static u64 node_start(struct devmodel_dev *dev)
 {
-	return pci_resource_start(dev->pdev, 2) + dev->regs->hbm_offset;
+	return pci_resource_start(dev->pdev, 2) + dev->identity.hbm_offset;
 }
 
 static int node_check(struct devmodel_dev *dev)
 {
 	struct device *log = &dev->pdev->dev;
-	u64 size = dev->regs->hbm_size, offset = dev->regs->hbm_offset;
-	u64 block = memory_block_size_bytes();
+	u64 size = dev->identity.hbm_size, block = memory_block_size_bytes();
 
 	if (dev->model == DEVMODEL_MODEL_CDM && !DEVMODEL_HAS_CDM) {
 		dev_err(log, "model=cdm: this kernel has no coherent device nodes (guest/kernel/patches adds them); model=numa works on it, but unrelated pages will land in the HBM\n");
 		return -EOPNOTSUPP;
 	}
-	if (!offset || offset + size > pci_resource_len(dev->pdev, 2)) {
+	if (!dev->identity.hbm_offset) {
 		dev_err(log, "a NUMA node needs HBM in BAR 2; this device was started without\n");
 		return -ENODEV;
 	}
@@ -46,9 +45,9 @@ static int node_check(struct devmodel_dev *dev)
 			size, node_start(dev), block >> 20);
 		return -EINVAL;
 	}
-	if (dev->regs->node >= MAX_NUMNODES || !node_possible(dev->regs->node)) {
+	if (dev->identity.node >= MAX_NUMNODES || !node_possible(dev->identity.node)) {
 		dev_err(log, "node %u is not possible on this machine: its firmware does not name it\n",
-			dev->regs->node);
+			dev->identity.node);
 		return -EINVAL;
 	}
 	return 0;
@@ -83,13 +82,13 @@ int devmodel_node_add(struct devmodel_dev *dev)
 {
 	struct device *log = &dev->pdev->dev;
 	struct devmodel_node *node = &dev->devmem.node;
-	u64 size = dev->regs->hbm_size;
+	u64 size = dev->identity.hbm_size;
 	mhp_t flags = MHP_NONE;
 	int ret = node_check(dev);
 
 	if (ret)
 		return ret;
-	node->nid = dev->regs->node;
+	node->nid = dev->identity.node;
 	node->start_pfn = PHYS_PFN(node_start(dev));
 	node->end_pfn = node->start_pfn + PHYS_PFN(size);
 	if (node_is_there(node)) {
@@ -165,7 +164,7 @@ static int removal_thread(void *data)
 
 	/* A page that is pinned is tried again for ever, or until a signal comes. */
 	allow_signal(SIGTERM);
-	removal->result = offline_and_remove_memory(node_start(dev), dev->regs->hbm_size);
+	removal->result = offline_and_remove_memory(node_start(dev), dev->identity.hbm_size);
 	complete(&removal->done);
 	while (!kthread_should_stop()) {
 		flush_signals(current);
@@ -189,6 +188,8 @@ unsigned long devmodel_node_used(struct devmodel_dev *dev)
 		struct page *page = pfn_to_online_page(pfn);
 
 		used += page && page_count(page);
+		if (IS_ALIGNED(pfn, MAX_ORDER_NR_PAGES))
+			cond_resched();
 	}
 	return used;
 }

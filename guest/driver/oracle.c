@@ -36,7 +36,10 @@ void devmodel_oracle_write(struct devmodel_dev *dev, struct devmodel_trace_recor
 	u64 start = ktime_get_ns();
 	unsigned long flags;
 	bool written;
+	int idx;
 
+	if (!devmodel_enter(dev, &idx))
+		return;
 	if (!record.control)
 		record.control = READ_ONCE(dev->control.index);
 	while (!devmodel_is_lost(dev)) {
@@ -45,12 +48,13 @@ void devmodel_oracle_write(struct devmodel_dev *dev, struct devmodel_trace_recor
 		written = devmodel_ring_produce(dev, &dev->trace_ring, &record);
 		spin_unlock_irqrestore(&dev->trace_lock, flags);
 		if (written)
-			return;
+			break;
 		if (ktime_get_ns() - start > TIMEOUT_NS)
 			devmodel_lost(dev, "its trace ring stays full");
-		devmodel_ring_bell(dev);
+		devmodel_bell(dev);
 		udelay(5);
 	}
+	devmodel_exit(dev, idx);
 }
 
 /* One run of entries is about to be made: @pte is the first. */

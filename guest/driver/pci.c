@@ -33,7 +33,14 @@ static DEFINE_IDA(ids);
 
 static irqreturn_t on_completion(int irq, void *data)
 {
-	devmodel_completions(data);
+	return devmodel_completions(data) ? IRQ_WAKE_THREAD : IRQ_HANDLED;
+}
+
+/* More than is to be done in an interrupt. */
+static irqreturn_t more_completions(int irq, void *data)
+{
+	while (devmodel_completions(data))
+		cond_resched();
 	return IRQ_HANDLED;
 }
 
@@ -45,46 +52,74 @@ static irqreturn_t on_fault(int irq, void *data)
 	return IRQ_HANDLED;
 }
 
-/* Is it ours, and do both sides mean the same by every byte? */
+/* Does the HBM lie where it can be, and may it be so large? */
+static int check_hbm(struct devmodel_dev *dev)
+{
+	u64 size = dev->identity.hbm_size, offset = dev->identity.hbm_offset;
+	u64 length = pci_resource_len(dev->pdev, 2);
+
+	if (offset && (offset < DEVMODEL_CONTROL_REGION || offset > length ||
+		       size > length - offset)) {
+		dev_err(&dev->pdev->dev, "HBM of %llu bytes at %#llx does not lie in BAR 2 of %llu bytes\n",
+			size, offset, length);
+		return -EPROTO;
+	}
+	/* What describes it is memory of ours. */
+	if (size / PAGE_SIZE > totalram_pages() / 2 * PAGE_SIZE / sizeof(struct page)) {
+		dev_err(&dev->pdev->dev, "HBM of %llu bytes: its struct pages would take more than half of the memory\n",
+			size);
+		return -EPROTO;
+	}
+	return 0;
+}
+
+/*
+ * Is it ours, and do both sides mean the same by every byte? What the device
+ * says of itself is read here, once, and nowhere again: see state.c.
+ */
 static int identify(struct devmodel_dev *dev)
 {
-	struct devmodel_device_regs *regs = dev->regs;
+	struct devmodel_device_regs *identity = &dev->identity;
 	struct device *log = &dev->pdev->dev;
 
-	if (regs->magic != DEVMODEL_MAGIC) {
+	memcpy(identity, dev->regs, sizeof(*identity));
+	if (identity->magic != DEVMODEL_MAGIC) {
 		dev_info(log, "an ivshmem device, but not devmodel: magic %#llx, not %#llx\n",
-			 regs->magic, DEVMODEL_MAGIC);
+			 identity->magic, DEVMODEL_MAGIC);
 		return -ENODEV;
 	}
-	if (regs->abi_major != DEVMODEL_ABI_MAJOR) {
+	if (identity->abi_major != DEVMODEL_ABI_MAJOR) {
 		dev_err(log, "the device speaks ABI %u.%u, this driver %u.%u: load the driver built for this device\n",
-			regs->abi_major, regs->abi_minor, DEVMODEL_ABI_MAJOR,
+			identity->abi_major, identity->abi_minor, DEVMODEL_ABI_MAJOR,
 			DEVMODEL_ABI_MINOR);
 		return -EPROTO;
 	}
-	if (regs->layout_hash != DEVMODEL_LAYOUT_HASH) {
+	if (identity->layout_hash != DEVMODEL_LAYOUT_HASH) {
 		dev_err(log, "the device's layout is %#018llx, this driver's %#018llx: load the driver built for this device\n",
-			regs->layout_hash, DEVMODEL_LAYOUT_HASH);
+			identity->layout_hash, DEVMODEL_LAYOUT_HASH);
 		return -EPROTO;
 	}
-	if (regs->state != DEVMODEL_DEVICE_READY) {
+	if (identity->state != DEVMODEL_DEVICE_READY) {
 		dev_err(log, "the device is not ready: state %u, its agent has ended\n",
-			regs->state);
+			identity->state);
 		return -EIO;
 	}
-	if (regs->page_shift != PAGE_SHIFT) {
+	if (identity->page_shift != PAGE_SHIFT) {
 		dev_err(log, "the device has pages of 2^%u bytes, this kernel of 2^%u\n",
-			regs->page_shift, PAGE_SHIFT);
+			identity->page_shift, PAGE_SHIFT);
 		return -EPROTO;
 	}
-	dev->peer = regs->peer;
-	dev->number = regs->number;
-	return 0;
+	if (identity->number >= DEVMODEL_DEVICES) {
+		dev_err(log, "the device's number is %u: there are %u at most\n",
+			identity->number, DEVMODEL_DEVICES);
+		return -EPROTO;
+	}
+	return check_hbm(dev);
 }
 
 static int choose_model(struct devmodel_dev *dev)
 {
-	u32 model = dev->regs->model;
+	u32 model = dev->identity.model;
 	int choice;
 
 	if (strcmp(model_name, "auto")) {
@@ -109,7 +144,7 @@ static int choose_model(struct devmodel_dev *dev)
 
 static int map_rings(struct devmodel_dev *dev)
 {
-	struct devmodel_device_regs *regs = dev->regs;
+	const struct devmodel_device_regs *regs = &dev->identity;
 	int ret;
 
 	ret = devmodel_ring_init(dev, &dev->control, regs->control_offset,
@@ -177,8 +212,8 @@ static int irqs_init(struct devmodel_dev *dev)
 	ret = pci_alloc_irq_vectors(pdev, DEVMODEL_VECTORS, DEVMODEL_VECTORS, PCI_IRQ_MSIX);
 	if (ret < 0)
 		return ret;
-	ret = pci_request_irq(pdev, DEVMODEL_VECTOR_COMPLETION, on_completion, NULL, dev,
-			      "%s-completion", dev->name);
+	ret = pci_request_irq(pdev, DEVMODEL_VECTOR_COMPLETION, on_completion,
+			      more_completions, dev, "%s-completion", dev->name);
 	if (ret)
 		goto err_vectors;
 	ret = pci_request_irq(pdev, DEVMODEL_VECTOR_FAULT, on_fault, NULL, dev,
@@ -215,6 +250,9 @@ static struct devmodel_dev *dev_new(struct pci_dev *pdev)
 	kref_init(&dev->ref);
 	mutex_init(&dev->control_lock);
 	mutex_init(&dev->mirrors_lock);
+	spin_lock_init(&dev->devmem.lock);
+	mutex_init(&dev->devmem.clock_lock);
+	init_waitqueue_head(&dev->devmem.empty);
 	spin_lock_init(&dev->submit_lock);
 	spin_lock_init(&dev->trace_lock);
 	devmodel_completion_init(dev);
@@ -259,6 +297,24 @@ static void nodes_remove(struct devmodel_dev *dev)
 	if (offer_dmirror)
 		misc_deregister(&dev->dmirror);
 	misc_deregister(&dev->misc);
+}
+
+/* Bring the pages home. A page may be pinned for a moment, so try for a while. */
+static bool empty_hbm(struct devmodel_dev *dev)
+{
+	unsigned long deadline = jiffies + DEVMODEL_TIMEOUT;
+
+	if (devmodel_is_node(dev)) {
+		/* A node that would not go is memory of the kernel's, and needs no driver. */
+		devmodel_node_remove(dev);
+		return true;
+	}
+	while (devmodel_evict_all(dev)) {
+		if (devmodel_is_lost(dev) || time_after(jiffies, deadline))
+			return false;
+		schedule_timeout_uninterruptible(DEVMODEL_LOOK_AGAIN);
+	}
+	return true;
 }
 
 static int devmodel_probe(struct pci_dev *pdev, const struct pci_device_id *id)
@@ -311,10 +367,12 @@ static int devmodel_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	devmodel_debugfs_add(dev);
 	pci_set_drvdata(pdev, dev);
 	dev_info(&pdev->dev, "%s: model %s, %llu MiB of HBM\n", dev->name,
-		 models[dev->model], dev->devmem.ready ? dev->regs->hbm_size >> 20 : 0);
+		 models[dev->model], dev->devmem.ready ? dev->identity.hbm_size >> 20 : 0);
 	return 0;
 
 err_devmem:
+	devmodel_leave(dev);
+	empty_hbm(dev);
 	devmodel_devmem_fini(dev);
 err_thread:
 	kthread_stop(dev->fault_thread);
@@ -329,24 +387,6 @@ err_free:
 err_disable:
 	pci_disable_device(pdev);
 	return ret;
-}
-
-/* Bring the pages home. A page may be pinned for a moment, so try for a while. */
-static bool empty_hbm(struct devmodel_dev *dev)
-{
-	unsigned long deadline = jiffies + DEVMODEL_TIMEOUT;
-
-	if (devmodel_is_node(dev)) {
-		/* A node that would not go is memory of the kernel's, and needs no driver. */
-		devmodel_node_remove(dev);
-		return true;
-	}
-	while (devmodel_evict_all(dev)) {
-		if (devmodel_is_lost(dev) || time_after(jiffies, deadline))
-			return false;
-		schedule_timeout_uninterruptible(DEVMODEL_LOOK_AGAIN);
-	}
-	return true;
 }
 
 static bool no_pages_left(struct devmodel_dev *dev)
@@ -365,6 +405,7 @@ static void bury(struct devmodel_dev *dev)
 {
 	wait_event_idle(dev->devmem.empty, no_pages_left(dev));
 	devmodel_devmem_fini(dev);
+	devmodel_gone(dev);
 	unmap_bars(dev);
 	pci_dev_put(dev->pdev);
 	kref_put(&dev->ref, devmodel_dev_release);
@@ -405,18 +446,19 @@ static void devmodel_remove(struct pci_dev *pdev)
 
 	debugfs_remove_recursive(dev->debugfs);
 	nodes_remove(dev);
-	WRITE_ONCE(dev->gone, true);
-	synchronize_srcu(&dev->alive);
+	devmodel_leave(dev);
 	devmodel_mirrors_stop(dev);
 	empty = empty_hbm(dev);
 	if (empty)
 		devmodel_devmem_fini(dev);
 	kthread_stop(dev->fault_thread);
 	irqs_fini(dev);
-	if (empty)
+	if (empty) {
+		devmodel_gone(dev);
 		unmap_bars(dev);
-	else
+	} else {
 		stay_lost(dev);
+	}
 	ida_free(&ids, dev->id);
 	pci_disable_device(pdev);
 	kref_put(&dev->ref, devmodel_dev_release);
@@ -435,26 +477,33 @@ static struct pci_driver devmodel_driver = {
 	.remove = devmodel_remove,
 };
 
-static int __init devmodel_init(void)
+static int __init driver_init_module(void)
 {
 	int ret;
 
 	devmodel_oracle_init();
+	ret = devmodel_fault_init();
+	if (ret)
+		return ret;
 	devmodel_debugfs_init();
 	ret = pci_register_driver(&devmodel_driver);
-	if (ret)
+	if (ret) {
 		devmodel_debugfs_exit();
+		devmodel_fault_exit();
+	}
 	return ret;
 }
 
-static void __exit devmodel_exit(void)
+static void __exit driver_exit_module(void)
 {
 	pci_unregister_driver(&devmodel_driver);
 	devmodel_debugfs_exit();
+	/* Waits for workers that are about to end; none is at work, or we were not here. */
+	devmodel_fault_exit();
 }
 
-module_init(devmodel_init);
-module_exit(devmodel_exit);
+module_init(driver_init_module);
+module_exit(driver_exit_module);
 
 MODULE_DESCRIPTION("Driver for devmodel, heterogeneous memory you can boot");
 MODULE_LICENSE("GPL");

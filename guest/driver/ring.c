@@ -45,12 +45,6 @@ static void *ring_slot(struct devmodel_ring *ring, u64 index)
 	return ring->slots + (index & (ring->entries - 1)) * ring->size;
 }
 
-/* Ring the device's doorbell. It may be lost: the device looks again by itself. */
-void devmodel_ring_bell(struct devmodel_dev *dev)
-{
-	iowrite32(dev->peer << 16, dev->doorbell);
-}
-
 /**
  * devmodel_ring_produce() - put one entry on a ring towards the device
  * @dev: the device
@@ -79,7 +73,7 @@ bool devmodel_ring_produce(struct devmodel_dev *dev, struct devmodel_ring *ring,
 	/* The index must be out before we read whether it wants a doorbell. */
 	virt_mb();
 	if (READ_ONCE(ring->header->event) == old)
-		devmodel_ring_bell(dev);
+		devmodel_bell(dev);
 	return true;
 }
 
@@ -122,38 +116,4 @@ void devmodel_ring_arm(struct devmodel_ring *ring)
 	WRITE_ONCE(ring->header->event, ring->index);
 	/* The wish must be out before we look whether it came too late. */
 	virt_mb();
-}
-
-/**
- * devmodel_lost() - give a device up
- * @dev: the device
- * @why: for the log, continues "device lost: "
- *
- * Everybody who waits for it is woken with an error. Called from any context.
- */
-void devmodel_lost(struct devmodel_dev *dev, const char *why)
-{
-	if (xchg(&dev->lost, true))
-		return;
-	dev_err(&dev->pdev->dev, "device lost: %s\n", why);
-	/*
-	 * Memory that it was given is somebody else's soon: if it lives after
-	 * all, it is to touch none of it again.
-	 */
-	devmodel_reset_begin(dev);
-	devmodel_pending_fail_all(dev);
-	wake_up_all(&dev->fault_wait);
-}
-
-/**
- * devmodel_answers() - see whether the device's agent has ended
- * @dev: the device
- *
- * Return: false if the device is lost.
- */
-bool devmodel_answers(struct devmodel_dev *dev)
-{
-	if (!devmodel_is_lost(dev) && READ_ONCE(dev->regs->state) != DEVMODEL_DEVICE_READY)
-		devmodel_lost(dev, "its agent ended");
-	return !devmodel_is_lost(dev);
 }

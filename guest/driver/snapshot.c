@@ -148,7 +148,7 @@ static int snapshot_batch(struct devmodel_mirror *mirror, struct snapshot *snap,
  * @mirror: the mirror of the calling process
  * @request: a checked range and two arrays
  *
- * Return: 0, -EFAULT, -ENOMEM, -ESRCH, -EBUSY if the range would not hold still.
+ * Return: 0, -EFAULT, -EINTR, -ENODEV, -ENOMEM, -ESRCH, -EBUSY if the range would not hold still.
  */
 int devmodel_snapshot(struct devmodel_mirror *mirror, struct devmodel_snapshot *request)
 {
@@ -160,8 +160,9 @@ int devmodel_snapshot(struct devmodel_mirror *mirror, struct devmodel_snapshot *
 		return -ENOMEM;
 	for (; start < end && !ret; start = next) {
 		next = min(end, ALIGN(start + 1, (unsigned long)DEVMODEL_BATCH << PAGE_SHIFT));
-		ret = fatal_signal_pending(current) ? -EINTR :
-			snapshot_batch(mirror, snap, request, start, next);
+		ret = devmodel_go_on(mirror->dev);
+		if (!ret)
+			ret = snapshot_batch(mirror, snap, request, start, next);
 	}
 	kvfree(snap);
 	request->page_shift = PAGE_SHIFT;

@@ -13,13 +13,18 @@
  * @dev: the device
  * @mirror: whose the my_* fields are, or NULL
  * @stats: filled in
+ *
+ * Return: 0, or -ENODEV: the device has gone.
  */
-void devmodel_stats_read(struct devmodel_dev *dev, struct devmodel_mirror *mirror,
-			 struct devmodel_stats *stats)
+int devmodel_stats_read(struct devmodel_dev *dev, struct devmodel_mirror *mirror,
+			struct devmodel_stats *stats)
 {
 	struct devmodel_driver_stats *ours = &dev->stats;
 	struct devmodel_counters *theirs = dev->counters;
+	int idx;
 
+	if (!devmodel_enter(dev, &idx))
+		return -ENODEV;
 	*stats = (struct devmodel_stats) {
 		.device_faults = atomic64_read(&ours->device_faults),
 		.device_fault_batches = atomic64_read(&ours->device_fault_batches),
@@ -47,8 +52,9 @@ void devmodel_stats_read(struct devmodel_dev *dev, struct devmodel_mirror *mirro
 		.page_table_pages = atomic64_read(&ours->page_table_pages),
 		.programs = READ_ONCE(theirs->programs),
 	};
+	devmodel_exit(dev, idx);
 	if (dev->devmem.ready) {
-		stats->hbm_bytes = dev->regs->hbm_size;
+		stats->hbm_bytes = dev->identity.hbm_size;
 		stats->hbm_bytes_in_use = (u64)devmodel_devmem_used(dev) << PAGE_SHIFT;
 	}
 	if (mirror) {
@@ -57,6 +63,7 @@ void devmodel_stats_read(struct devmodel_dev *dev, struct devmodel_mirror *mirro
 		stats->my_invalidates = atomic64_read(&mirror->invalidates);
 		stats->my_page_table_pages = atomic64_read(&mirror->page_table_pages);
 	}
+	return 0;
 }
 
 #define SHOW(field)	seq_printf(file, "%-24s %llu\n", #field, stats.field)
@@ -64,8 +71,10 @@ void devmodel_stats_read(struct devmodel_dev *dev, struct devmodel_mirror *mirro
 static int stats_show(struct seq_file *file, void *unused)
 {
 	struct devmodel_stats stats;
+	int ret = devmodel_stats_read(file->private, NULL, &stats);
 
-	devmodel_stats_read(file->private, NULL, &stats);
+	if (ret)
+		return ret;
 	SHOW(device_faults);
 	SHOW(device_fault_batches);
 	SHOW(device_faults_failed);
@@ -98,14 +107,14 @@ DEFINE_SHOW_ATTRIBUTE(stats);
 static int identity_show(struct seq_file *file, void *unused)
 {
 	struct devmodel_dev *dev = file->private;
-	struct devmodel_device_regs *regs = dev->regs;
+	struct devmodel_device_regs *regs = &dev->identity;
 
 	seq_printf(file, "device       %s (%s)\n", dev->name, pci_name(dev->pdev));
 	seq_printf(file, "abi          %u.%u layout %#018llx\n", regs->abi_major,
 		   regs->abi_minor, regs->layout_hash);
 	seq_printf(file, "model        %u (configured %u)\n", dev->model, regs->model);
 	seq_printf(file, "generation   %llu\n", regs->generation);
-	seq_printf(file, "heartbeat    %llu\n", regs->heartbeat);
+	seq_printf(file, "heartbeat    %llu\n", devmodel_heartbeat(dev));
 	seq_printf(file, "hbm          %llu bytes at %#llx of BAR 2\n", regs->hbm_size,
 		   regs->hbm_offset);
 	seq_printf(file, "lost         %d\n", devmodel_is_lost(dev));

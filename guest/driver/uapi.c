@@ -22,21 +22,13 @@ void devmodel_dev_release(struct kref *ref)
 
 static int open_mirror(struct devmodel_dev *dev, struct file *file)
 {
-	struct devmodel_mirror *mirror;
-	int idx, ret = -ENODEV;
+	/* The node is taken away before the device, and waits for who opens it. */
+	struct devmodel_mirror *mirror = devmodel_mirror_register(dev);
 
-	idx = srcu_read_lock(&dev->alive);
-	if (READ_ONCE(dev->gone))
-		goto out;
-	mirror = devmodel_mirror_register(dev);
-	ret = PTR_ERR_OR_ZERO(mirror);
-	if (ret)
-		goto out;
-	kref_get(&dev->ref);
+	if (IS_ERR(mirror))
+		return PTR_ERR(mirror);
 	file->private_data = mirror;
-out:
-	srcu_read_unlock(&dev->alive, idx);
-	return ret;
+	return 0;
 }
 
 static int devmodel_open(struct inode *inode, struct file *file)
@@ -51,14 +43,7 @@ static int dmirror_open(struct inode *inode, struct file *file)
 
 static int devmodel_release(struct inode *inode, struct file *file)
 {
-	struct devmodel_mirror *mirror = file->private_data;
-	struct devmodel_dev *dev = mirror->dev;
-	int idx;
-
-	idx = srcu_read_lock(&dev->alive);
-	devmodel_mirror_unregister(mirror);
-	srcu_read_unlock(&dev->alive, idx);
-	kref_put(&dev->ref, devmodel_dev_release);
+	devmodel_mirror_unregister(file->private_data);
 	return 0;
 }
 
@@ -82,8 +67,8 @@ static void info(struct devmodel_mirror *mirror, struct devmodel_info *info)
 		.layout_hash = DEVMODEL_LAYOUT_HASH,
 		.model = dev->model,
 		.page_shift = PAGE_SHIFT,
-		.features = dev->regs->features,
-		.hbm_bytes = dev->devmem.ready ? dev->regs->hbm_size : 0,
+		.features = dev->identity.features,
+		.hbm_bytes = dev->devmem.ready ? dev->identity.hbm_size : 0,
 		.context = mirror->ctx,
 	};
 }
@@ -140,8 +125,7 @@ static int dispatch(struct devmodel_mirror *mirror, unsigned int request,
 	case DEVMODEL_IOC_SNAPSHOT:
 		return snapshot(mirror, &argument->snapshot);
 	case DEVMODEL_IOC_STATS:
-		devmodel_stats_read(mirror->dev, mirror, &argument->stats);
-		return 0;
+		return devmodel_stats_read(mirror->dev, mirror, &argument->stats);
 	default:
 		return -ENOTTY;
 	}
@@ -150,11 +134,10 @@ static int dispatch(struct devmodel_mirror *mirror, unsigned int request,
 static long devmodel_ioctl(struct file *file, unsigned int request, unsigned long pointer)
 {
 	struct devmodel_mirror *mirror = file->private_data;
-	struct devmodel_dev *dev = mirror->dev;
 	void __user *user = (void __user *)pointer;
 	unsigned int size = _IOC_SIZE(request);
 	union devmodel_argument argument;
-	int idx, ret;
+	int ret;
 
 	/* An inherited or passed descriptor is not a mirror of its new owner. */
 	if (current->mm != mirror->mm)
@@ -165,10 +148,8 @@ static long devmodel_ioctl(struct file *file, unsigned int request, unsigned lon
 	if ((_IOC_DIR(request) & _IOC_WRITE) && copy_from_user(&argument, user, size))
 		return -EFAULT;
 
-	idx = srcu_read_lock(&dev->alive);
-	ret = READ_ONCE(dev->gone) ? -ENODEV : dispatch(mirror, request, &argument);
-	srcu_read_unlock(&dev->alive, idx);
-
+	ret = READ_ONCE(mirror->dev->leaving) ? -ENODEV :
+		dispatch(mirror, request, &argument);
 	if ((!ret || ret == -ERESTARTNOHAND) && (_IOC_DIR(request) & _IOC_READ) &&
 	    copy_to_user(user, &argument, size))
 		ret = -EFAULT;
@@ -178,16 +159,12 @@ static long devmodel_ioctl(struct file *file, unsigned int request, unsigned lon
 static long dmirror_ioctl(struct file *file, unsigned int request, unsigned long pointer)
 {
 	struct devmodel_mirror *mirror = file->private_data;
-	struct devmodel_dev *dev = mirror->dev;
-	int idx, ret;
 
 	if (current->mm != mirror->mm)
 		return -EPERM;
-	idx = srcu_read_lock(&dev->alive);
-	ret = READ_ONCE(dev->gone) ? -ENODEV :
-		devmodel_dmirror_ioctl(mirror, request, (void __user *)pointer);
-	srcu_read_unlock(&dev->alive, idx);
-	return ret;
+	if (READ_ONCE(mirror->dev->leaving))
+		return -ENODEV;
+	return devmodel_dmirror_ioctl(mirror, request, (void __user *)pointer);
 }
 
 const struct file_operations devmodel_dmirror_fops = {

@@ -451,8 +451,8 @@ class FakeDriver:
         return self.wait(self.launch(ctx, name, *args))
 
     def serve_faults(self) -> None:
-        """Serve what is in the fault buffer as one batch: map, then one REPLAY, or CANCEL."""
-        last = None
+        """Serve what is in the fault buffer: map, then a REPLAY for each context, or CANCEL."""
+        last: dict[int, int] = {}
         while (message := self.fault.take()) is not None:
             record = FaultRecord.unpack(message)
             assert record.seq == len(self.faults_served), "fault records out of order"
@@ -460,11 +460,12 @@ class FakeDriver:
             if self.on_fault:
                 self.on_fault(record)
             if self.resolve(record):
-                last = record.seq
+                last[record.ctx] = record.seq
             else:
-                assert self.command(ControlOp.CANCEL, seq=record.seq) == Status.OK
-        if last is not None:
-            assert self.command(ControlOp.REPLAY, seq=last) == Status.OK
+                cancelled = self.command(ControlOp.CANCEL, ctx=record.ctx, seq=record.seq)
+                assert cancelled == Status.OK
+        for ctx, seq in last.items():
+            assert self.command(ControlOp.REPLAY, ctx=ctx, seq=seq) == Status.OK
 
     def resolve(self, record: FaultRecord) -> bool:
         """Map the pages of a record. False if its first page cannot be."""

@@ -172,7 +172,7 @@ def test_addresses_wrap_around() -> None:
         driver.settle()
         records = [FaultRecord.unpack(driver.fault.take() or b"") for _ in range(2)]
         assert sorted(r.va for r in records) == [0, (1 << 64) - PAGE]
-        driver.command(ControlOp.CANCEL, seq=1)
+        driver.command(ControlOp.CANCEL, ctx=1, seq=1)
         driver.take_completions()
         assert driver.completions[cookie].status == Status.FAULT
 

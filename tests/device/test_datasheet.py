@@ -74,7 +74,7 @@ def test_worked_fault(driver: FakeDriver) -> None:
     process.map(va, frame, write=True, atomic=True)
     assert process.pte(va) == 0x0000_0000_002B_3013
     assert driver.word(0x10000 + 0xFE * 8) & 1
-    driver.command(ControlOp.REPLAY, seq=0)
+    driver.command(ControlOp.REPLAY, ctx=5, seq=0)
     driver.settle()
     assert process.pte(va) == 0x0300_0000_002B_3013
     completion = driver.completions[41]
@@ -94,7 +94,7 @@ def test_worked_cancel(driver: FakeDriver) -> None:
     driver.process(5)
     cookie = driver.launch(5, "atomic_add", 0x7F12_3456_7010, 2, 10)
     driver.settle()
-    driver.command(ControlOp.CANCEL, seq=0)
+    driver.command(ControlOp.CANCEL, ctx=5, seq=0)
     driver.take_completions()
     completion = driver.completions[cookie]
     assert completion.status == Status.FAULT

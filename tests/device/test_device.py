@@ -203,7 +203,7 @@ def test_stop_of_a_suspended_program(driver: FakeDriver, process: Process) -> No
     cookie = driver.launch(1, "sum", process.malloc(PAGE), 1)
     driver.device.step()
     assert driver.command(ControlOp.STOP, cookie=cookie) == Status.OK
-    assert driver.command(ControlOp.REPLAY, seq=0) == Status.OK
+    assert driver.command(ControlOp.REPLAY, ctx=1, seq=0) == Status.OK
     driver.settle()
     assert driver.completions[cookie].status == Status.KILLED
 
@@ -418,10 +418,10 @@ def test_replay_waits_for_the_last_record(driver: FakeDriver, process: Process) 
     assert driver.fault.header("produced") == 3
     for number in range(9):
         process.map(va + number * PAGE, process.pages[va // PAGE + number], False)
-    driver.command(ControlOp.REPLAY, seq=1)
+    driver.command(ControlOp.REPLAY, ctx=1, seq=1)
     driver.settle()
     assert cookie not in driver.completions
-    driver.command(ControlOp.REPLAY, seq=2)
+    driver.command(ControlOp.REPLAY, ctx=1, seq=2)
     driver.settle()
     assert driver.completions[cookie].status == Status.OK
     assert driver.counters.replays == 1
@@ -432,7 +432,7 @@ def test_replay_without_a_translation_faults_again(driver: FakeDriver, process: 
     for seq in range(5):
         driver.settle()
         assert driver.fault.header("produced") == seq + 1
-        driver.command(ControlOp.REPLAY, seq=seq)
+        driver.command(ControlOp.REPLAY, ctx=1, seq=seq)
     assert cookie not in driver.completions
 
 
@@ -442,14 +442,36 @@ def test_cancel_of_any_record_of_a_batch() -> None:
     va = process.malloc(9 * PAGE)
     cookie = driver.launch(1, "touch", va, 3, 4 * PAGE)
     driver.settle()
-    assert driver.command(ControlOp.CANCEL, seq=1) == Status.OK
+    assert driver.command(ControlOp.CANCEL, ctx=1, seq=1) == Status.OK
     driver.take_completions()
     completion = driver.completions[cookie]
     assert (completion.status, completion.fault_va) == (Status.FAULT, va + 4 * PAGE)
-    assert driver.command(ControlOp.CANCEL, seq=2) == Status.OK
-    assert driver.command(ControlOp.REPLAY, seq=2) == Status.OK
+    assert driver.command(ControlOp.CANCEL, ctx=1, seq=2) == Status.OK
+    assert driver.command(ControlOp.REPLAY, ctx=1, seq=2) == Status.OK
     driver.settle()
     assert driver.counters.programs == 1
+
+
+def test_replay_and_cancel_are_of_one_context(driver: FakeDriver) -> None:
+    """What is said of another context's records, or of the same numbers in it, is not theirs."""
+    first, second = driver.process(1), driver.process(2)
+    mine = driver.launch(1, "sum", first.malloc(PAGE), 1)
+    theirs = driver.launch(2, "sum", second.malloc(PAGE), 1)
+    driver.settle()
+    assert driver.fault.header("produced") == 2
+    driver.command(ControlOp.REPLAY, ctx=2, seq=0)
+    driver.command(ControlOp.CANCEL, ctx=2, seq=0)
+    driver.command(ControlOp.CANCEL, ctx=1, seq=1)
+    driver.settle()
+    assert driver.counters.replays == 0
+    assert not driver.completions
+    driver.command(ControlOp.REPLAY, ctx=1, seq=1)
+    driver.settle()
+    assert driver.counters.replays == 1
+    driver.command(ControlOp.CANCEL, ctx=2, seq=1)
+    driver.settle()
+    assert driver.completions[theirs].status == Status.FAULT
+    assert mine not in driver.completions
 
 
 def test_a_full_fault_ring_keeps_records_back() -> None:
@@ -463,7 +485,7 @@ def test_a_full_fault_ring_keeps_records_back() -> None:
     # Its records are still in the device, and are never seen.
     driver.command(ControlOp.STOP, cookie=stopped)
     # Records that were not written yet cannot have been served.
-    driver.command(ControlOp.REPLAY, seq=(1 << 64) - 1)
+    driver.command(ControlOp.REPLAY, ctx=1, seq=(1 << 64) - 1)
     driver.settle()
     assert driver.counters.replays == 0
     for cookie in cookies:
