@@ -19,6 +19,7 @@
 /* Since 7.0; what they allocate is of the type that the pointer has. */
 #ifndef kzalloc_obj
 #define kzalloc_obj(obj, gfp)	kzalloc(sizeof(obj), gfp)
+#define kmalloc_obj(obj, gfp)	kmalloc(sizeof(obj), gfp)
 #define kvmalloc_obj(obj, gfp)	kvmalloc(sizeof(obj), gfp)
 #endif
 

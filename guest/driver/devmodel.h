@@ -33,7 +33,6 @@
 #include <linux/completion.h>
 #include <linux/hmm.h>
 #include <linux/kref.h>
-#include <linux/maple_tree.h>
 #include <linux/memremap.h>
 #include <linux/migrate.h>
 #include <linux/miscdevice.h>
@@ -41,6 +40,7 @@
 #include <linux/mmu_notifier.h>
 #include <linux/mutex.h>
 #include <linux/pci.h>
+#include <linux/rbtree.h>
 #include <linux/srcu.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
@@ -301,7 +301,9 @@ struct devmodel_fault_queue {
  * @ending: it is about to be stopped, no page is claimed for the device alone any more
  * @stopped: the device uses this mirror no longer
  * @released: and release() has been
- * @policy: advice by address range, index in pages; has its own lock
+ * @policy_lock: protects @policy and @policy_ranges
+ * @policy: advice by address range, index in pages
+ * @policy_ranges: how many there are
  * @programs: handle to &struct devmodel_pending, launches not waited for yet
  * @fault_queue: faults that wait for their turn
  * @dmirror_lock: one request of the test interface at a time
@@ -321,7 +323,9 @@ struct devmodel_mirror {
 	bool stopped;
 	bool released;
 
-	struct maple_tree policy;
+	spinlock_t policy_lock;	/* policy, policy_ranges */
+	struct rb_root_cached policy;
+	unsigned int policy_ranges;
 	struct xarray programs;
 	struct devmodel_fault_queue fault_queue;
 
@@ -552,6 +556,10 @@ static inline bool devmodel_oracle_listens(struct devmodel_dev *dev)
 }
 
 /* policy.c */
+void devmodel_policy_init(struct devmodel_mirror *mirror);
+void devmodel_policy_fini(struct devmodel_mirror *mirror);
+void devmodel_policy_end(struct devmodel_mirror *mirror, unsigned long start,
+			 unsigned long end);
 int devmodel_policy_set(struct devmodel_mirror *mirror, unsigned long start,
 			unsigned long end, enum devmodel_policy policy);
 enum devmodel_policy devmodel_policy_get(struct devmodel_mirror *mirror,

@@ -200,6 +200,8 @@ static bool mirror_invalidate(struct mmu_interval_notifier *notifier,
 	mmu_interval_set_seq(notifier, seq);
 	atomic64_inc(&mirror->notifications);
 	atomic64_inc(&mirror->dev->stats.notifications);
+	if (range->event == MMU_NOTIFY_UNMAP)
+		devmodel_policy_end(mirror, range->start, range->end);
 	if (range->event == MMU_NOTIFY_RELEASE)
 		mirror_stop_locked(mirror);
 	else if (event)
@@ -291,7 +293,7 @@ struct devmodel_mirror *devmodel_mirror_register(struct devmodel_dev *dev)
 	mutex_init(&mirror->pt_lock);
 	mutex_init(&mirror->dmirror_lock);
 	devmodel_fault_queue_init(&mirror->fault_queue);
-	mt_init(&mirror->policy);
+	devmodel_policy_init(mirror);
 	xa_init_flags(&mirror->programs, XA_FLAGS_ALLOC1);
 	/* Until the device knows the context there is nothing to stop in it. */
 	mirror->stopped = true;
@@ -343,7 +345,7 @@ static void mirror_free(struct kref *ref)
 	mutex_lock(&mirror->pt_lock);
 	devmodel_pt_fini(mirror);
 	mutex_unlock(&mirror->pt_lock);
-	mtree_destroy(&mirror->policy);
+	devmodel_policy_fini(mirror);
 	xa_destroy(&mirror->programs);
 	mmdrop(mirror->mm);
 	kref_put(&mirror->dev->ref, devmodel_dev_release);

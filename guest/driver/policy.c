@@ -2,11 +2,96 @@
 /*
  * Placement policy per address range: what a device fault does with the page.
  *
- * The tree's own lock guards it. RCU mode would spare the fault thread, its only
- * reader, that lock; but a tree of ranges in that mode is not freed safely, see
- * "Advice" in docs/driver.md.
+ * Advice belongs to the mapping that it was given for and ends with it: the
+ * notifier tells of every munmap() and mremap(). Ranges do not overlap, and the
+ * neighbours of one policy are one range. IN_PLACE is what there is without.
  */
+#include <linux/interval_tree.h>
+#include <linux/slab.h>
+
 #include "devmodel.h"
+
+/* Ranges of one mirror, which are memory of the kernel's. */
+#define MAX_RANGES	65536
+
+struct advice {
+	struct interval_tree_node pages;
+	enum devmodel_policy policy;
+};
+
+static struct advice *first(struct devmodel_mirror *mirror, unsigned long start,
+			    unsigned long last)
+{
+	struct interval_tree_node *node;
+
+	lockdep_assert_held(&mirror->policy_lock);
+	node = interval_tree_iter_first(&mirror->policy, start, last);
+	return node ? container_of(node, struct advice, pages) : NULL;
+}
+
+static void insert(struct devmodel_mirror *mirror, struct advice *advice,
+		   unsigned long start, unsigned long last)
+{
+	advice->pages.start = start;
+	advice->pages.last = last;
+	interval_tree_insert(&advice->pages, &mirror->policy);
+	mirror->policy_ranges++;
+}
+
+static void erase(struct devmodel_mirror *mirror, struct advice *advice)
+{
+	interval_tree_remove(&advice->pages, &mirror->policy);
+	mirror->policy_ranges--;
+}
+
+/*
+ * No advice from page @start to page @last. A range that goes on at both ends
+ * becomes two, of which *@spare is the second; without it that range is
+ * forgotten as a whole, which costs speed alone.
+ */
+static void clear(struct devmodel_mirror *mirror, unsigned long start, unsigned long last,
+		  struct advice **spare)
+{
+	struct advice *advice;
+
+	while ((advice = first(mirror, start, last))) {
+		unsigned long from = advice->pages.start, to = advice->pages.last;
+
+		erase(mirror, advice);
+		if (from < start && to > last && *spare) {
+			(*spare)->policy = advice->policy;
+			insert(mirror, *spare, last + 1, to);
+			*spare = NULL;
+			to = last;
+		}
+		if (from < start && to <= last)
+			insert(mirror, advice, from, start - 1);
+		else if (to > last && from >= start)
+			insert(mirror, advice, last + 1, to);
+		else
+			kfree(advice);
+	}
+}
+
+/* Make one range of @advice and of what lies beside it and says the same. */
+static void add(struct devmodel_mirror *mirror, struct advice *advice,
+		unsigned long start, unsigned long last)
+{
+	struct advice *other = start ? first(mirror, start - 1, start - 1) : NULL;
+
+	if (other && other->policy == advice->policy) {
+		start = other->pages.start;
+		erase(mirror, other);
+		kfree(other);
+	}
+	other = first(mirror, last + 1, last + 1);
+	if (other && other->policy == advice->policy) {
+		last = other->pages.last;
+		erase(mirror, other);
+		kfree(other);
+	}
+	insert(mirror, advice, start, last);
+}
 
 /**
  * devmodel_policy_set() - advise on a range; the latest advice on a page holds
@@ -15,25 +100,61 @@
  * @end: page aligned
  * @policy: what to do there
  *
- * Return: 0, -EINVAL, -ENOMEM.
+ * Return: 0, -EINVAL, -ENOMEM, or -ENOSPC: there are as many ranges as there may be.
  */
 int devmodel_policy_set(struct devmodel_mirror *mirror, unsigned long start,
 			unsigned long end, enum devmodel_policy policy)
 {
-	void *entry;
+	unsigned long last = (end - 1) >> PAGE_SHIFT;
+	struct advice *advice, *spare;
+	int ret = 0;
 
-	switch (policy) {
-	case DEVMODEL_POLICY_IN_PLACE:
-		entry = NULL;
-		break;
-	case DEVMODEL_POLICY_ON_TOUCH:
-		entry = xa_mk_value(policy);
-		break;
-	default:
+	if (policy != DEVMODEL_POLICY_IN_PLACE && policy != DEVMODEL_POLICY_ON_TOUCH)
 		return -EINVAL;
+	advice = kmalloc_obj(*advice, GFP_KERNEL_ACCOUNT);
+	spare = kmalloc_obj(*spare, GFP_KERNEL_ACCOUNT);
+	if (!advice || !spare) {
+		ret = -ENOMEM;
+		goto out;
 	}
-	return mtree_store_range(&mirror->policy, start >> PAGE_SHIFT,
-				 (end - 1) >> PAGE_SHIFT, entry, GFP_KERNEL);
+	advice->policy = policy;
+	spin_lock(&mirror->policy_lock);
+	/* One may become three. */
+	if (mirror->policy_ranges + 2 > MAX_RANGES) {
+		ret = -ENOSPC;
+	} else {
+		clear(mirror, start >> PAGE_SHIFT, last, &spare);
+		if (policy != DEVMODEL_POLICY_IN_PLACE) {
+			add(mirror, advice, start >> PAGE_SHIFT, last);
+			advice = NULL;
+		}
+	}
+	spin_unlock(&mirror->policy_lock);
+out:
+	kfree(advice);
+	kfree(spare);
+	return ret;
+}
+
+/**
+ * devmodel_policy_end() - the mapping that advice was given for goes
+ * @mirror: the mirror; pt_lock is held, so nothing that waits for memory is done
+ * @start: page aligned
+ * @end: page aligned
+ */
+void devmodel_policy_end(struct devmodel_mirror *mirror, unsigned long start,
+			 unsigned long end)
+{
+	struct advice *spare = NULL;
+
+	if (RB_EMPTY_ROOT(&mirror->policy.rb_root))
+		return;
+	if (mirror->policy_ranges < MAX_RANGES)
+		spare = kmalloc_obj(*spare, GFP_NOWAIT | __GFP_NOWARN | __GFP_ACCOUNT);
+	spin_lock(&mirror->policy_lock);
+	clear(mirror, start >> PAGE_SHIFT, (end - 1) >> PAGE_SHIFT, &spare);
+	spin_unlock(&mirror->policy_lock);
+	kfree(spare);
 }
 
 /**
@@ -47,16 +168,39 @@ int devmodel_policy_set(struct devmodel_mirror *mirror, unsigned long start,
 enum devmodel_policy devmodel_policy_get(struct devmodel_mirror *mirror,
 					 unsigned long address, unsigned long *end)
 {
-	MA_STATE(mas, &mirror->policy, address >> PAGE_SHIFT, address >> PAGE_SHIFT);
+	unsigned long page = address >> PAGE_SHIFT, next = ULONG_MAX >> PAGE_SHIFT;
 	enum devmodel_policy policy = DEVMODEL_POLICY_IN_PLACE;
-	void *entry;
+	struct advice *advice;
 
-	mas_lock(&mas);
-	entry = mas_walk(&mas);
-	if (entry)
-		policy = xa_to_value(entry);
-	*end = mas.last >= ULONG_MAX >> PAGE_SHIFT ? ULONG_MAX & PAGE_MASK :
-		(mas.last + 1) << PAGE_SHIFT;
-	mas_unlock(&mas);
+	spin_lock(&mirror->policy_lock);
+	advice = first(mirror, page, ULONG_MAX);
+	if (advice && advice->pages.start <= page) {
+		policy = advice->policy;
+		next = advice->pages.last + 1;
+	} else if (advice) {
+		next = advice->pages.start;
+	}
+	spin_unlock(&mirror->policy_lock);
+	*end = next << PAGE_SHIFT;
 	return policy;
+}
+
+/**
+ * devmodel_policy_init() - no advice yet
+ * @mirror: a new mirror
+ */
+void devmodel_policy_init(struct devmodel_mirror *mirror)
+{
+	spin_lock_init(&mirror->policy_lock);
+	mirror->policy = RB_ROOT_CACHED;
+}
+
+/* The mirror goes; nobody looks any more. */
+void devmodel_policy_fini(struct devmodel_mirror *mirror)
+{
+	struct advice *spare = NULL;
+
+	spin_lock(&mirror->policy_lock);
+	clear(mirror, 0, ULONG_MAX, &spare);
+	spin_unlock(&mirror->policy_lock);
 }
