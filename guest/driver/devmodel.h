@@ -10,9 +10,9 @@
  * (synchronous commands), completion, copy (DMA engine), compute (device
  * programs), pagetable (the device's), mirror (notifier events and lifetime),
  * range (what the kernel maps), fault (what one asks for), fault_buffer (whose
- * turn it is), exclusive (atomics), devmem (HBM as struct pages), migration (a batch of pages on its way), migrate (ranges),
- * evict, touch (a CPU's), policy, snapshot, uapi, stats, oracle (what is told to
- * the checker).
+ * turn it is), exclusive (atomics), devmem (HBM as struct pages), migration (a
+ * batch of pages on its way), migrate (ranges), evict, touch (a CPU's), policy,
+ * snapshot, uapi, stats, oracle (what is told to the checker).
  *
  * DOC: Locking
  *

@@ -44,6 +44,46 @@ static bool widen(struct hmm_range *range)
 	return true;
 }
 
+static bool suffices(unsigned long pfn, bool write)
+{
+	return (pfn & HMM_PFN_VALID) && (!write || (pfn & HMM_PFN_WRITE));
+}
+
+/*
+ * Fault a range in, and leave alone what is there. hmm_range_fault() has all
+ * pages faulted in from the first on that is not, as by a CPU, whose touch of a
+ * private page of ours would bring it back to system memory. So it is asked for
+ * the stretches that lack something.
+ */
+static int fault_in(struct devmodel_mirror *mirror, struct hmm_range *range, bool write)
+{
+	unsigned long count = (range->end - range->start) >> PAGE_SHIFT, i, next;
+	struct hmm_range part = *range;
+	int ret;
+
+	if (count == 1 || mirror->dev->model != DEVMODEL_MODEL_PRIVATE)
+		return devmodel_mm_fault(mirror, range);
+	part.default_flags = 0;
+	part.dev_private_owner = mirror->dev;
+	ret = devmodel_mm_fault(mirror, &part);
+	part.default_flags = range->default_flags;
+	part.dev_private_owner = range->dev_private_owner;
+	for (i = 0; i < count && !ret; i = next) {
+		bool enough = suffices(range->hmm_pfns[i], write);
+
+		for (next = i + 1; next < count; next++)
+			if (suffices(range->hmm_pfns[next], write) != enough)
+				break;
+		if (enough)
+			continue;
+		part.start = range->start + (i << PAGE_SHIFT);
+		part.end = range->start + (next << PAGE_SHIFT);
+		part.hmm_pfns = range->hmm_pfns + i;
+		ret = devmodel_mm_fault(mirror, &part);
+	}
+	return ret;
+}
+
 /* The canonical loop: begin, fault, lock, retry or map. @pfns has room for a batch. */
 static int mirror_map(struct devmodel_mirror *mirror, unsigned long start,
 		      unsigned long end, bool write, unsigned long *pfns)
@@ -70,7 +110,7 @@ static int mirror_map(struct devmodel_mirror *mirror, unsigned long start,
 		if (ret)
 			break;
 		range.notifier_seq = mmu_interval_read_begin(range.notifier);
-		ret = devmodel_mm_fault(mirror, &range);
+		ret = fault_in(mirror, &range, write);
 		if (ret == -EBUSY)
 			continue;
 		if (ret && (range.start != start || range.end != end)) {

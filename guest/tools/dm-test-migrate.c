@@ -293,6 +293,91 @@ static void protected_in_hbm(int dev)
 	EXPECT_PATTERN(memory, 4, 5);
 }
 
+/* So many of @pages lie in HBM once the device has touched them all. */
+static void expect_touched(int dev, uint64_t *memory, size_t pages, size_t in_hbm)
+{
+	struct devmodel_wait end;
+
+	EXPECT_OK(devmodel_run(dev, &end, "fill", memory, WORDS(pages), 1));
+	EXPECT_EQ(pages_in_hbm(dev, memory, pages), in_hbm);
+}
+
+static uint64_t *map_again(uint64_t *where, size_t pages)
+{
+	uint64_t *memory = mmap(where, pages * page_size(), PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+
+	EXPECT(memory == where);
+	EXPECT(!madvise(memory, pages * page_size(), MADV_NOHUGEPAGE));
+	return memory;
+}
+
+/* Whoever maps something else at the same addresses has not advised on it. */
+static void advice_ends(int dev)
+{
+	uint64_t *memory = map_anonymous(16), *elsewhere = map_anonymous(16), *moved;
+
+	EXPECT_OK(devmodel_advise(dev, memory, 16 * page_size(), DEVMODEL_POLICY_ON_TOUCH));
+	EXPECT(!munmap(memory + WORDS(4), 4 * page_size()));
+	map_again(memory + WORDS(4), 4);
+	expect_touched(dev, memory, 4, 4);
+	expect_touched(dev, memory + WORDS(4), 4, 0);
+	expect_touched(dev, memory + WORDS(8), 8, 8);
+	/* Mapping over it ends it, too; unmapping takes it from the rest of the range only. */
+	map_again(memory, 2);
+	expect_touched(dev, memory, 4, 2);
+	/* What moves leaves it behind, and finds none where it comes to. */
+	EXPECT_OK(devmodel_advise(dev, elsewhere, 16 * page_size(), DEVMODEL_POLICY_ON_TOUCH));
+	moved = mremap(elsewhere, 16 * page_size(), 16 * page_size(),
+		       MREMAP_MAYMOVE | MREMAP_FIXED, memory);
+	EXPECT(moved == memory);
+	expect_touched(dev, moved, 16, 0);
+	map_again(elsewhere, 16);
+	expect_touched(dev, elsewhere, 16, 0);
+}
+
+/* Advice on every other page, there, again, taken back and cut up. */
+static void pieces_of_advice(int dev)
+{
+	uint64_t *memory = map_anonymous(512);
+	size_t i;
+
+	for (i = 0; i < 512; i += 2)
+		EXPECT_OK(devmodel_advise(dev, memory + WORDS(i), page_size(),
+					  DEVMODEL_POLICY_ON_TOUCH));
+	expect_touched(dev, memory, 512, 256);
+	migrate_all(dev, memory, 512, DEVMODEL_TARGET_SYSTEM);
+	for (i = 1; i < 512; i += 2)
+		EXPECT_OK(devmodel_advise(dev, memory + WORDS(i), page_size(),
+					  DEVMODEL_POLICY_ON_TOUCH));
+	EXPECT_OK(devmodel_advise(dev, memory + WORDS(100), 50 * page_size(),
+				  DEVMODEL_POLICY_IN_PLACE));
+	EXPECT_OK(devmodel_advise(dev, memory + WORDS(120), page_size(),
+				  DEVMODEL_POLICY_ON_TOUCH));
+	expect_touched(dev, memory, 512, 512 - 49);
+}
+
+/* There is an end to what a process may say, and then it is told so. */
+static void endless_advice(int dev)
+{
+	size_t pages = 3 * 65536, i;
+	uint64_t *memory = mmap(NULL, pages * page_size(), PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	int ret = 0;
+
+	EXPECT(memory != MAP_FAILED);
+	for (i = 0; i < pages && !ret; i += 2)
+		ret = devmodel_advise(dev, memory + WORDS(i), page_size(),
+				      DEVMODEL_POLICY_ON_TOUCH);
+	EXPECT(ret);
+	EXPECT_EQ(errno, ENOSPC);
+	EXPECT(i / 2 > 60000);
+	/* What is taken back can be said again. */
+	EXPECT(!munmap(memory, pages * page_size()));
+	memory = map_anonymous(1);
+	EXPECT_OK(devmodel_advise(dev, memory, page_size(), DEVMODEL_POLICY_ON_TOUCH));
+}
+
 int main(int argc, char **argv)
 {
 	static const struct ktap_test tests[] = {
@@ -305,6 +390,9 @@ int main(int argc, char **argv)
 		{ .name = "what cannot move is told page by page", .run = what_cannot_move,
 		  .needs = KTAP_HBM },
 		{ .name = "policy on touch", .run = on_touch, .needs = KTAP_HBM },
+		{ .name = "advice ends with its mapping", .run = advice_ends, .needs = KTAP_HBM },
+		{ .name = "pieces of advice", .run = pieces_of_advice, .needs = KTAP_HBM },
+		{ .name = "advice without end", .run = endless_advice },
 		{ .name = "unmapped pages give their frames back", .run = frames_come_back,
 		  .needs = KTAP_HBM },
 		{ .name = "mremap of pages in HBM", .run = moved_in_hbm, .needs = KTAP_HBM },
