@@ -27,6 +27,8 @@ from devmodel.link import doorbell, ivshmem, memory
 from devmodel.link.rammap import RamMap
 
 STOP_SECONDS = 2.0
+# A device resets itself between two bursts, which take milliseconds.
+RESET_SECONDS = 3.0
 
 
 def trace_file(number: int) -> str:
@@ -113,6 +115,7 @@ class Agent:
         self.config = config
         self.log = log
         self.report = report
+        self._asked: tuple[int | None, float] = (None, 0.0)
         # Readable too: the agent cuts it when it becomes too long.
         with log.open("ab+") as out:
             self.process = subprocess.Popen(
@@ -180,6 +183,17 @@ class Agent:
     def ready(self) -> bool:
         """Whether the device's registers are in place, for a driver to find."""
         return registers.state(self.endpoint.region) is DeviceState.READY
+
+    def overdue(self, now: float) -> bool:
+        """Whether the driver asked for a reset RESET_SECONDS ago that the device has not done.
+
+        Ask again and again; `now` is a clock's time in seconds. What such a device was given it may
+        still write to, so there is no other way than to end it.
+        """
+        epoch = registers.unanswered_reset(self.endpoint.region)
+        if epoch != self._asked[0]:
+            self._asked = (epoch, now)
+        return epoch is not None and now - self._asked[1] >= RESET_SECONDS
 
     def lost(self) -> None:
         """After its end: tell the driver, and wake it so that it looks."""

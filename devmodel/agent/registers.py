@@ -1,8 +1,14 @@
-"""The supervisor's one word in a device's registers: that its agent is gone."""
+"""What the supervisor reads in a device's registers, and its one word there: the agent is gone."""
 
 import numpy as np
 
-from devmodel.abi.registers import DEVICE_PAGE, DeviceRegs, DeviceState
+from devmodel.abi.registers import (
+    DEVICE_PAGE,
+    DRIVER_PAGE,
+    DeviceRegs,
+    DeviceState,
+    DriverRegs,
+)
 from devmodel.link.memory import Bytes
 
 
@@ -16,6 +22,14 @@ def mark_lost(region: Bytes) -> None:
     """Say LOST where the driver looks. One aligned 32-bit store, never torn."""
     offset = DEVICE_PAGE + DeviceRegs.offset("state")
     region[offset : offset + 4].view("<u4")[0] = int(DeviceState.LOST)
+
+
+def unanswered_reset(region: Bytes) -> int | None:
+    """The epoch of a reset that the driver has asked for and the device has not done."""
+    words = region[: DRIVER_PAGE + DriverRegs.SIZE].view("<u8")
+    epoch = int(words[(DRIVER_PAGE + DriverRegs.offset("epoch")) // 8])
+    done = int(words[(DEVICE_PAGE + DeviceRegs.offset("reset_ack")) // 8])
+    return None if epoch == done else epoch
 
 
 def _word(region: Bytes, name: str) -> np.uint32:

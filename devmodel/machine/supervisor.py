@@ -30,6 +30,7 @@ from devmodel.machine.virtiofs import Server
 T = TypeVar("T")
 
 QUIT_SECONDS = 5.0
+RESET_LOOK_SECONDS = 0.5
 # Limits for a host under load; all of this takes less than a second on one that is not.
 AGENT_SECONDS = 60.0
 START_SECONDS = 120.0
@@ -160,6 +161,7 @@ class Supervisor:
                 )
                 self.agents.append(agent)
                 self._tasks.append(self._loop.create_task(self._watch_agent(number, agent)))
+                self._tasks.append(self._loop.create_task(self._watch_resets(agent)))
             for number, server in enumerate(plan.servers):
                 log = plan.folder / f"share{number}.log"
                 self._servers.append(_spawn(list(server.argv), (server.listener.fileno(),), log))
@@ -191,6 +193,13 @@ class Supervisor:
         with self.state.changed:
             self.state.lost_devices[number] = agent.ending()
             self.state.changed.notify_all()
+
+    async def _watch_resets(self, agent: Agent) -> None:
+        """End an agent that does not do what a driver asks for that has given it up."""
+        while agent.process.poll() is None:
+            await asyncio.sleep(RESET_LOOK_SECONDS)
+            if agent.overdue(self._loop.time()):
+                agent.process.kill()
 
     async def _read_console(self, sock: socket.socket) -> None:
         sock.setblocking(False)

@@ -20,16 +20,20 @@
 struct devmodel_copy_list *devmodel_copy_list_new(unsigned int capacity)
 {
 	struct devmodel_copy_list *list;
+	struct page *page = alloc_pages(GFP_KERNEL | __GFP_COMP,
+					get_order(struct_size(list, entry, capacity)));
 
-	list = kmalloc(struct_size(list, entry, capacity), GFP_KERNEL);
-	if (list)
-		list->count = 0;
+	if (!page)
+		return NULL;
+	list = page_address(page);
+	list->count = 0;
 	return list;
 }
 
 void devmodel_copy_list_free(struct devmodel_copy_list *list)
 {
-	kfree(list);
+	if (list)
+		put_page(virt_to_page(list));
 }
 
 /* Append; the caller keeps to the capacity. Return: the entry's index. */
@@ -72,8 +76,8 @@ static int copy_submit(struct devmodel_dev *dev, const struct devmodel_copy_comm
  * @dev: the device
  * @op: copy, or fill with zeros
  * @list: the list; each entry has its status afterwards. If the device is lost
- *	the list is not ours any more (the device may still write to it): it is
- *	then left alone for good and @list becomes NULL.
+ *	the list is not ours any more (the device may still write to it), and
+ *	@list becomes NULL.
  *
  * Return: 0 (look at each status) or a negative errno.
  */
@@ -101,6 +105,7 @@ int devmodel_copy_run(struct devmodel_dev *dev, enum devmodel_copy op,
 		if (ret == -ETIME)
 			devmodel_lost(dev, "no end of a copy");
 		if (ret) {
+			devmodel_put_page(dev, virt_to_page(*list));
 			*list = NULL;
 			ret = -EIO;
 		}

@@ -194,6 +194,8 @@ struct devmodel_touches {
  * @fault_thread: sorts faults
  * @mirrors_lock: protects @mirrors
  * @mirrors: context id to mirror
+ * @aside: pages that a lost device may still write to, see aside.c
+ * @pages_aside: how many they are
  * @devmem: HBM
  * @fail_alloc: the next page or frame that a migration wants is not to be had;
  *	for tests
@@ -246,6 +248,9 @@ struct devmodel_dev {
 
 	struct mutex mirrors_lock;	/* mirrors */
 	struct xarray mirrors;
+
+	struct xarray aside;
+	atomic64_t pages_aside;
 
 	struct devmodel_devmem devmem;
 	bool fail_alloc;
@@ -371,6 +376,7 @@ int devmodel_go_on(struct devmodel_dev *dev);
 void devmodel_bell(struct devmodel_dev *dev);
 int devmodel_reset(struct devmodel_dev *dev);
 void devmodel_lost(struct devmodel_dev *dev, const char *why);
+bool devmodel_may_write(struct devmodel_dev *dev);
 u64 devmodel_heartbeat(struct devmodel_dev *dev);
 bool devmodel_answers(struct devmodel_dev *dev);
 
@@ -378,6 +384,11 @@ static inline bool devmodel_is_lost(struct devmodel_dev *dev)
 {
 	return READ_ONCE(dev->lost);
 }
+
+/* aside.c */
+void devmodel_put_page(struct devmodel_dev *dev, struct page *page);
+void devmodel_hold_page(struct devmodel_dev *dev, struct page *page);
+bool devmodel_aside_end(struct devmodel_dev *dev);
 
 /* control.c */
 int devmodel_control(struct devmodel_dev *dev,

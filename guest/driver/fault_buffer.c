@@ -192,6 +192,7 @@ int devmodel_fault_thread(void *data)
 			sort(dev);
 		else
 			devmodel_mirrors_stop(dev);
+		devmodel_aside_end(dev);
 		devmodel_ring_arm(&dev->fault_ring);
 		/* An interrupt can be lost: look again after a while. */
 		wait_event_interruptible_timeout(dev->fault_wait,

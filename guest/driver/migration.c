@@ -130,7 +130,7 @@ static void drop(struct migration *batch, unsigned long i)
 	batch->dst[i] = 0;
 	if (page) {
 		unlock_page(page);
-		put_page(page);
+		devmodel_put_page(engine(batch), page);
 	}
 }
 

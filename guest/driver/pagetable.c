@@ -30,7 +30,7 @@ static void table_count(struct devmodel_mirror *mirror, int by)
 void table_free(struct devmodel_mirror *mirror, struct page *page)
 {
 	set_page_private(page, 0);
-	__free_page(page);
+	devmodel_put_page(mirror->dev, page);
 	table_count(mirror, -1);
 }
 

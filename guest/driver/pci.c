@@ -257,6 +257,7 @@ static struct devmodel_dev *dev_new(struct pci_dev *pdev)
 	spin_lock_init(&dev->trace_lock);
 	devmodel_completion_init(dev);
 	xa_init_flags(&dev->mirrors, XA_FLAGS_ALLOC1);
+	xa_init_flags(&dev->aside, XA_FLAGS_ALLOC);
 	init_waitqueue_head(&dev->fault_wait);
 	return dev;
 }
@@ -439,6 +440,21 @@ static void stay_lost(struct devmodel_dev *dev)
 	}
 }
 
+/* Nobody can tell any more, once the device is gone, whether it may still write. */
+static void settle(struct devmodel_dev *dev)
+{
+	unsigned long deadline = jiffies + DEVMODEL_TIMEOUT;
+
+	while (!devmodel_aside_end(dev)) {
+		if (time_after(jiffies, deadline)) {
+			dev_err(&dev->pdev->dev, "%lld pages stay aside for good: the device was not seen to end\n",
+				atomic64_read(&dev->pages_aside));
+			return;
+		}
+		schedule_timeout_uninterruptible(DEVMODEL_LOOK_AGAIN);
+	}
+}
+
 static void devmodel_remove(struct pci_dev *pdev)
 {
 	struct devmodel_dev *dev = pci_get_drvdata(pdev);
@@ -453,6 +469,7 @@ static void devmodel_remove(struct pci_dev *pdev)
 		devmodel_devmem_fini(dev);
 	kthread_stop(dev->fault_thread);
 	irqs_fini(dev);
+	settle(dev);
 	if (empty) {
 		devmodel_gone(dev);
 		unmap_bars(dev);
@@ -463,6 +480,27 @@ static void devmodel_remove(struct pci_dev *pdev)
 	pci_disable_device(pdev);
 	kref_put(&dev->ref, devmodel_dev_release);
 }
+
+/* The next kernel's memory is not the device's: it forgets all it was given. */
+static void devmodel_shutdown(struct pci_dev *pdev)
+{
+	struct devmodel_dev *dev = pci_get_drvdata(pdev);
+
+	if (!xchg(&dev->lost, true))
+		devmodel_reset(dev);
+	pci_clear_master(pdev);
+}
+
+/* What lies in HBM, and what the device knows, is not kept anywhere. */
+static int devmodel_suspend(struct device *device)
+{
+	dev_err(device, "does not suspend: unload the driver first\n");
+	return -EBUSY;
+}
+
+static const struct dev_pm_ops devmodel_pm_ops = {
+	SYSTEM_SLEEP_PM_OPS(devmodel_suspend, NULL)
+};
 
 static const struct pci_device_id devmodel_ids[] = {
 	{ PCI_DEVICE(DEVMODEL_PCI_VENDOR, DEVMODEL_PCI_DEVICE) },
@@ -475,6 +513,8 @@ static struct pci_driver devmodel_driver = {
 	.id_table = devmodel_ids,
 	.probe = devmodel_probe,
 	.remove = devmodel_remove,
+	.shutdown = devmodel_shutdown,
+	.driver.pm = pm_sleep_ptr(&devmodel_pm_ops),
 };
 
 static int __init driver_init_module(void)

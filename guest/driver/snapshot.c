@@ -38,6 +38,19 @@ int devmodel_cpu_pfns(struct devmodel_mirror *mirror, unsigned long start,
 	return ret;
 }
 
+/*
+ * The huge zero page has no name that a module may know. Nobody's page, yet
+ * mapped: no file's, not anonymous, not a device's.
+ */
+static bool is_zero(struct page *page)
+{
+	struct folio *folio = page_folio(page);
+
+	return is_zero_pfn(page_to_pfn(page)) ||
+	       (folio_test_large(folio) && !folio_test_anon(folio) && !folio->mapping &&
+		!is_zone_device_page(page));
+}
+
 static u32 cpu_state(struct devmodel_dev *dev, unsigned long hmm_pfn)
 {
 	u32 state = DEVMODEL_PAGE_VALID, place = DEVMODEL_PLACE_SYSTEM;
@@ -52,15 +65,16 @@ static u32 cpu_state(struct devmodel_dev *dev, unsigned long hmm_pfn)
 		state |= DEVMODEL_PAGE_HUGE;
 	if (devmodel_is_hbm(dev, page))
 		place = DEVMODEL_PLACE_HBM;
-	else if (is_zone_device_page(page))
+	else if (is_zone_device_page(page) || devmodel_owner(page))
 		place = DEVMODEL_PLACE_OTHER_DEVICE;
-	else if (is_zero_pfn(page_to_pfn(page)))
+	else if (is_zero(page))
 		place = DEVMODEL_PLACE_ZERO_PAGE;
 	return state | place << DEVMODEL_PLACE_SHIFT;
 }
 
 static u32 device_state(u64 pte)
 {
+	u64 aperture = (pte & DEVMODEL_PTE_APERTURE) >> DEVMODEL_PTE_APERTURE_SHIFT;
 	u32 state = DEVMODEL_PAGE_VALID, place = DEVMODEL_PLACE_SYSTEM;
 
 	if (!(pte & DEVMODEL_PTE_VALID))
@@ -75,9 +89,10 @@ static u32 device_state(u64 pte)
 		state |= DEVMODEL_PAGE_DIRTY;
 	if (pte & DEVMODEL_PTE_ATOMIC)
 		state |= DEVMODEL_PAGE_ATOMIC;
-	if ((pte & DEVMODEL_PTE_APERTURE) >> DEVMODEL_PTE_APERTURE_SHIFT ==
-	    DEVMODEL_APERTURE_HBM)
+	if (aperture == DEVMODEL_APERTURE_HBM)
 		place = DEVMODEL_PLACE_HBM;
+	else if (aperture != DEVMODEL_APERTURE_SYSTEM)
+		place = DEVMODEL_PLACE_OTHER_DEVICE;
 	return state | place << DEVMODEL_PLACE_SHIFT;
 }
 

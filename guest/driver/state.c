@@ -134,12 +134,34 @@ void devmodel_lost(struct devmodel_dev *dev, const char *why)
 	if (xchg(&dev->lost, true))
 		return;
 	dev_err(&dev->pdev->dev, "device lost: %s\n", why);
-	/*
-	 * Memory that it was given is somebody else's soon: if it lives after
-	 * all, it is to touch none of it again.
-	 */
+	/* If it lives after all, it is to touch nothing that it was given again. */
 	reset_begin(dev);
 	wake_up_all(&dev->fault_wait);
+}
+
+/**
+ * devmodel_may_write() - may a device that was given up still write?
+ * @dev: the device
+ *
+ * Not once it has reset itself, nor once its agent has ended: whoever watches
+ * the agent ends it if it does not, and says so in the device's state.
+ *
+ * Return: true for as long as that is not known.
+ */
+bool devmodel_may_write(struct devmodel_dev *dev)
+{
+	bool may = true;
+	int idx;
+
+	if (!devmodel_is_lost(dev))
+		return false;
+	if (!devmodel_enter(dev, &idx))
+		return true;
+	if (READ_ONCE(dev->regs->state) != DEVMODEL_DEVICE_READY ||
+	    virt_load_acquire(&dev->regs->reset_ack) == READ_ONCE(dev->driver_regs->epoch))
+		may = false;
+	devmodel_exit(dev, idx);
+	return may;
 }
 
 /* How often it has looked round, or 0 if it has gone. */

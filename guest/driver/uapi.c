@@ -17,6 +17,7 @@ void devmodel_dev_release(struct kref *ref)
 	cleanup_srcu_struct(&dev->alive);
 	xa_destroy(&dev->waiting);
 	xa_destroy(&dev->mirrors);
+	xa_destroy(&dev->aside);
 	kfree(dev);
 }
 

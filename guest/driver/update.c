@@ -39,6 +39,19 @@ static bool entry_dirty_page(struct devmodel_mirror *mirror, u64 value)
 	return true;
 }
 
+/* It may be written to by a device that did not acknowledge the update. */
+static void entry_hold_page(struct devmodel_mirror *mirror, u64 value)
+{
+	struct page *page;
+
+	if (!devmodel_is_lost(mirror->dev))
+		return;
+	page = devmodel_bus_page(mirror->dev, value & (DEVMODEL_PTE_ADDRESS |
+						       DEVMODEL_PTE_APERTURE));
+	if (page)
+		devmodel_hold_page(mirror->dev, page);
+}
+
 /* Tell the oracle of dirty pages, neighbours as one run; at the end of a walk all that is left. */
 static void walk_tell_dirty(struct pt_walk *walk, unsigned long start, unsigned long end)
 {
@@ -60,6 +73,7 @@ static void visit_settle(struct pt_walk *walk, struct page *table, u64 *entry,
 
 	if (!(value & PTE_TAKEN))
 		return;
+	entry_hold_page(walk->mirror, value);
 	if ((value & DEVMODEL_PTE_DIRTY) && entry_dirty_page(walk->mirror, value))
 		walk_tell_dirty(walk, address, address + (1UL << level_shift(level)));
 	if (value & DEVMODEL_PTE_VALID) {

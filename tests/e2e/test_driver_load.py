@@ -173,3 +173,13 @@ def test_no_hbm_in_the_address_map(vm: Machine) -> None:
     ]
     assert sizes
     assert max(sizes) <= 16 << 20
+
+
+@pytest.mark.parametrize("config", ["private"], indirect=True)
+def test_a_guest_does_not_suspend_with_the_driver(vm: Machine) -> None:
+    """What lies in HBM would be lost."""
+    if "freeze" not in vm.run("cat /sys/power/state").stdout:
+        pytest.skip("this kernel cannot suspend")
+    assert vm.run("echo freeze >/sys/power/state", timeout=30).exit_code != 0
+    assert "does not suspend: unload the driver first" in vm.dmesg()
+    vm.run(["dm-test-access"], timeout=60).check()

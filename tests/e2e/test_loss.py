@@ -3,6 +3,7 @@
 What the processes of the guest see is told by dm-lost (guest/tools).
 """
 
+import contextlib
 import errno
 import json
 import os
@@ -131,4 +132,58 @@ def test_a_device_is_lost_in_the_middle_of_evictions(vm: Machine) -> None:
     kill_agent(vm)
     vm.run("until [ -s /tmp/ended ]; do usleep 10000; done", timeout=150).check()
     assert vm.run(["cat", "/tmp/ended"]).stdout == "1\n", vm.run(["cat", "/tmp/log"]).stdout
+    unload(vm)
+
+
+IDENTITY = "/sys/kernel/debug/devmodel/0/identity"
+
+
+def aside(vm: Machine) -> int:
+    """Pages that are kept aside."""
+    return int(vm.run(f"awk '/^aside/ {{ print $2 }}' {IDENTITY}").check().stdout)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("config", ["private", "coherent", "mirror"], indirect=True)
+def test_a_device_that_stops_writes_to_nobody_elses_memory(vm: Machine) -> None:
+    """In the middle of its work, until long after it was given up; then it goes on."""
+    pid = vm.devices[0].pid
+    vm.expect_device_lost()
+    work = "while :; do dm-run fill @33554432 4194304 7; done"
+    vm.run(f"({work}) >/dev/null 2>&1 & echo $! >/tmp/work").check()
+    vm.run("dm-run atomic_add @4096 1000000000000 1 >/dev/null 2>&1 &").check()
+    busy = "until grep -q '^programs *[1-9]' /sys/kernel/debug/devmodel/0/stats; do :; done"
+    vm.run(busy, timeout=30).check()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        vm.run("kill $(cat /tmp/work); killall -9 dm-run; true").check()
+        lost = f"until grep -q '^lost *1' {IDENTITY}; do usleep 10000; done; cat {IDENTITY}"
+        vm.run(lost, timeout=60).check()
+        # All that it had mapped, and it is nobody's: what others take meanwhile is other memory.
+        assert aside(vm) > 4
+        vm.run("dd if=/dev/zero of=/dev/shm/all bs=1M count=64 2>/dev/null").check()
+    finally:
+        # Unless it has been ended meanwhile.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+    vm.run(f"until grep -q '^aside *0' {IDENTITY}; do usleep 10000; done", timeout=30).check()
+    # Nothing but zeros.
+    assert vm.run("tr -d '\\0' </dev/shm/all | wc -c", timeout=60).check().stdout.strip() == "0"
+    vm.run("rm /dev/shm/all").check()
+    unload(vm)
+    if not vm.lost_devices:
+        vm.run("modprobe devmodel && dm-test-access", timeout=60).check()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("config", ["private"], indirect=True)
+def test_a_device_that_never_goes_on_is_ended(vm: Machine) -> None:
+    """Only then is it known that it writes nothing any more."""
+    vm.expect_device_lost()
+    hold(vm)
+    os.kill(vm.devices[0].pid, signal.SIGSTOP)
+    vm.run("killall -9 dm-lost; true").check()
+    assert vm.wait_change(60)
+    assert vm.lost_devices == (0,)
+    vm.run(f"until grep -q '^aside *0' {IDENTITY}; do usleep 10000; done", timeout=30).check()
     unload(vm)

@@ -6,13 +6,16 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from agent_driver import agent_with
 
 from devmodel.abi.registers import (
     CONTROL_REGION,
     DEVICE_PAGE,
+    DRIVER_PAGE,
     HBM_ALIGN,
     DeviceRegs,
     DeviceState,
@@ -21,7 +24,7 @@ from devmodel.abi.registers import (
 from devmodel.abi.trace import TraceKind, TraceRecord
 from devmodel.agent import lifeline, loop, registers
 from devmodel.agent.config import AgentConfig
-from devmodel.agent.process import Agent, DeviceShape, Endpoint
+from devmodel.agent.process import RESET_SECONDS, Agent, DeviceShape, Endpoint
 from devmodel.link import doorbell, memory
 from devmodel.link.rammap import RamMap
 
@@ -148,6 +151,35 @@ def test_a_lost_agent_is_marked_and_the_driver_is_woken(tmp_path: Path) -> None:
     assert registers.state(agent.endpoint.region) is DeviceState.LOST
     assert doorbell.Waiter(agent.endpoint.to_guest).wait(0)
     agent.endpoint.close()
+
+
+def test_a_device_that_does_not_reset_itself_is_overdue(tmp_path: Path) -> None:
+    programs = tmp_path / "programs.py"
+    programs.write_text(
+        "from devmodel.device.programs import Memory, program\n"
+        "@program('nothing')\n"
+        "async def nothing(memory: Memory) -> None: pass\n"
+    )
+    with agent_with(programs, tmp_path / "log") as (agent, driver):
+        seconds = RESET_SECONDS
+        assert not agent.overdue(0)
+        assert not agent.overdue(2 * seconds)  # nobody asked
+        os.kill(agent.process.pid, signal.SIGSTOP)
+        driver.region.view("<u8")[DRIVER_PAGE // 8] += 1
+        assert not agent.overdue(10)
+        assert not agent.overdue(10 + seconds / 2)
+        assert agent.overdue(10 + seconds)
+        # Asked for another one, it has its time again.
+        driver.region.view("<u8")[DRIVER_PAGE // 8] += 1
+        assert not agent.overdue(10 + 2 * seconds)
+        os.kill(agent.process.pid, signal.SIGCONT)
+        for fd in driver.endpoint.to_agent:
+            doorbell.ring(fd)
+        end = time.monotonic() + 30
+        while registers.unanswered_reset(agent.endpoint.region) is not None:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        assert not agent.overdue(100)
 
 
 def test_a_program_file_that_is_none_is_refused_in_one_line(tmp_path: Path) -> None:
