@@ -150,18 +150,18 @@ void devmodel_lost(struct devmodel_dev *dev, const char *why)
  */
 bool devmodel_may_write(struct devmodel_dev *dev)
 {
-	bool may = true;
+	bool ended, reset;
 	int idx;
 
 	if (!devmodel_is_lost(dev))
 		return false;
 	if (!devmodel_enter(dev, &idx))
 		return true;
-	if (READ_ONCE(dev->regs->state) != DEVMODEL_DEVICE_READY ||
-	    virt_load_acquire(&dev->regs->reset_ack) == READ_ONCE(dev->driver_regs->epoch))
-		may = false;
+	ended = READ_ONCE(dev->regs->state) != DEVMODEL_DEVICE_READY;
+	/* What it wrote for the old epoch is there before it says so. */
+	reset = virt_load_acquire(&dev->regs->reset_ack) == READ_ONCE(dev->driver_regs->epoch);
 	devmodel_exit(dev, idx);
-	return may;
+	return !ended && !reset;
 }
 
 /* How often it has looked round, or 0 if it has gone. */
