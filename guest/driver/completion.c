@@ -40,7 +40,7 @@ void devmodel_pending_put(struct devmodel_pending *pending)
  */
 struct devmodel_pending *devmodel_pending_new(struct devmodel_dev *dev)
 {
-	struct devmodel_pending *pending = kzalloc(sizeof(*pending), GFP_KERNEL);
+	struct devmodel_pending *pending = kzalloc(sizeof(*pending), GFP_KERNEL_ACCOUNT);
 
 	if (!pending)
 		return NULL;
@@ -48,7 +48,8 @@ struct devmodel_pending *devmodel_pending_new(struct devmodel_dev *dev)
 	kref_get(&pending->ref);
 	init_completion(&pending->done);
 	pending->cookie = atomic64_inc_return(&dev->cookie);
-	if (xa_err(xa_store_irq(&dev->waiting, pending->cookie, pending, GFP_KERNEL))) {
+	if (xa_err(xa_store_irq(&dev->waiting, pending->cookie, pending,
+				GFP_KERNEL_ACCOUNT))) {
 		kfree(pending);
 		return NULL;
 	}

@@ -39,7 +39,7 @@ int devmodel_launch(struct devmodel_mirror *mirror, struct devmodel_launch *laun
 	command.cookie = pending->cookie;
 
 	ret = xa_alloc(&mirror->programs, &handle, pending,
-		       XA_LIMIT(1, MAX_PROGRAMS), GFP_KERNEL);
+		       XA_LIMIT(1, MAX_PROGRAMS), GFP_KERNEL_ACCOUNT);
 	if (ret)
 		goto err_pending;
 

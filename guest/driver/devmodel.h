@@ -20,7 +20,8 @@
  *
  *   mmap_lock -> mirror->pt_lock -> dev->control_lock
  *   devmem->clock_lock -> mirror->pt_lock
- *   dev->mirrors_lock is a leaf of its own, as are the spinlocks.
+ *   Under dev->mirrors_lock nothing but memory is asked for, and nobody takes it
+ *   in reclaim. The spinlocks are leaves.
  *
  * pt_lock and control.lock are taken inside the kernel's notifier callbacks,
  * that is under reclaim: nothing may be allocated with GFP_KERNEL under them.

@@ -372,7 +372,9 @@ static int devmodel_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	return 0;
 
 err_devmem:
+	/* One of two nodes was there, and may have been opened. */
 	devmodel_leave(dev);
+	devmodel_mirrors_stop(dev);
 	empty_hbm(dev);
 	devmodel_devmem_fini(dev);
 err_thread:
@@ -382,6 +384,7 @@ err_irqs:
 err_id:
 	ida_free(&ids, dev->id);
 err_unmap:
+	devmodel_gone(dev);
 	unmap_bars(dev);
 err_free:
 	kref_put(&dev->ref, devmodel_dev_release);
