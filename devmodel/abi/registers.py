@@ -56,6 +56,7 @@ class DeviceState(IntEnum):
     ABSENT = 0
     READY = 1
     LOST = 2
+    RESTARTING = 3
 
 
 class Feature(IntFlag):

@@ -195,9 +195,10 @@ class Agent:
             self._asked = (epoch, now)
         return epoch is not None and now - self._asked[1] >= RESET_SECONDS
 
-    def lost(self) -> None:
-        """After its end: tell the driver, and wake it so that it looks."""
-        registers.mark_lost(self.endpoint.region)
+    def lost(self, *, restarting: bool = False) -> None:
+        """After its end: tell the driver whether there will be another, and have it look."""
+        state = DeviceState.RESTARTING if restarting else DeviceState.LOST
+        registers.mark(self.endpoint.region, state)
         for fd in self.endpoint.to_guest:
             doorbell.ring(fd)
 

@@ -1,4 +1,4 @@
-"""What the supervisor reads in a device's registers, and its one word there: the agent is gone."""
+"""What the supervisor reads in a device's registers, and its one word there: the agent has ended."""
 
 import numpy as np
 
@@ -18,10 +18,10 @@ def state(region: Bytes) -> DeviceState:
     return DeviceState(value) if value in set(DeviceState) else DeviceState.LOST
 
 
-def mark_lost(region: Bytes) -> None:
-    """Say LOST where the driver looks. One aligned 32-bit store, never torn."""
+def mark(region: Bytes, state: DeviceState) -> None:
+    """Say it where the driver looks. One aligned 32-bit store, never torn."""
     offset = DEVICE_PAGE + DeviceRegs.offset("state")
-    region[offset : offset + 4].view("<u4")[0] = int(DeviceState.LOST)
+    region[offset : offset + 4].view("<u4")[0] = int(state)
 
 
 def unanswered_reset(region: Bytes) -> int | None:

@@ -154,6 +154,12 @@ def _models(info: VmInfo) -> list[str]:
         return []
 
 
+def _states(info: VmInfo) -> list[str]:
+    """What is known of each device from outside."""
+    lost = info.lost_devices
+    return ["lost" if number in lost else "running" for number in range(len(info.restarts))]
+
+
 def _holder(info: VmInfo) -> str:
     """Who holds a VM that devmodel did not start a keeper for, in words."""
     words = shlex.join(rundir.command_line(info.pid))
@@ -176,6 +182,9 @@ def run_ps(arguments: argparse.Namespace) -> int:
                 "port": info.port,
                 "devices": _models(info),
                 "lost_devices": list(info.lost_devices),
+                "device_states": _states(info),
+                "generations": [count + 1 for count in info.restarts],
+                "restarts": list(info.restarts),
                 "kernel": info.kernel,
                 "accelerator": info.accelerator,
                 "started": info.started,

@@ -201,6 +201,7 @@ class MachineConfig(Strict):
     append: str = ""
     boot_timeout: StrictInt = 120
     trace: StrictBool = False
+    restarts: StrictInt = 3
     kernel: KernelConfig = KernelConfig()
     devices: tuple[DeviceConfig, ...] = ()
     shares: tuple[ShareConfig, ...] = ()
@@ -244,6 +245,13 @@ class MachineConfig(Strict):
             if device.numa_node and device.numa_node < self.nodes:
                 raise ValueError(f"devices: node {device.numa_node} is one of RAM's; use another")
         return self
+
+    @field_validator("restarts")
+    @classmethod
+    def _restarts(cls, value: int) -> int:
+        if not 0 <= value <= 1000:
+            raise ValueError(f"{value} restarts a minute are not possible; use 0 to 1000")
+        return value
 
     @field_validator("boot_timeout")
     @classmethod

@@ -121,6 +121,8 @@ def launch(
         files=(initrd, *(share.qemu.fileno() for share in served)),
         servers=tuple(share.server for share in served),
         trace=_trace(config, options, folder.path),
+        # A trace tells of one life of a device.
+        restarts=0 if config.trace or options.trace else config.restarts,
         run=not options.gdb,
     )
     _announce(folder.name, config, accelerator, built, reporter)

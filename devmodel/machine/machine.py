@@ -247,18 +247,31 @@ class Machine:
         """The numbers of the devices whose agents are gone."""
         return tuple(sorted(self._up.supervisor.state.lost_devices))
 
+    @property
+    def restarts(self) -> tuple[int, ...]:
+        """How often the agent of each device was started again."""
+        counts = self._up.supervisor.state.restarts
+        return tuple(counts.get(number, 0) for number in range(len(self._up.supervisor.agents)))
+
     def record(self) -> None:
         """Bring vm.json up to date, for others to read."""
         running = self._up
-        running.info = replace(running.info, lost_devices=self.lost_devices)
+        running.info = replace(running.info, lost_devices=self.lost_devices, restarts=self.restarts)
         running.folder.write(running.info)
 
     def wait_change(self, timeout: float) -> bool:
-        """Until QEMU ends or a device is lost, but `timeout` seconds at most; whether one did."""
+        """Until QEMU ends or an agent does, but `timeout` seconds at most; whether one did.
+
+        An agent's end counts once another is there in its place, or none is to be.
+        """
         state = self._up.supervisor.state
-        lost = len(state.lost_devices)
+        before = len(state.lost_devices), sum(state.restarts.values())
         return self._up.supervisor.wait_for(
-            lambda: state.exit_code is not None or len(state.lost_devices) != lost, timeout
+            lambda: (
+                state.exit_code is not None
+                or (len(state.lost_devices), sum(state.restarts.values())) != before
+            ),
+            timeout,
         )
 
     # --- work in the guest

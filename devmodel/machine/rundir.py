@@ -59,6 +59,8 @@ class VmInfo:
     exit_code: int = 0
     """what the ending is worth as an exit code; see errors.py"""
     lost_devices: tuple[int, ...] = ()
+    restarts: tuple[int, ...] = ()
+    """of each device's agent; its generation is one more"""
     keeper: bool = False
     """`pid` is a keeper's, and devmodel's to end; VMs of others are found by name only"""
 

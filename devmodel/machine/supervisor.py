@@ -31,6 +31,7 @@ T = TypeVar("T")
 
 QUIT_SECONDS = 5.0
 RESET_LOOK_SECONDS = 0.5
+RESTART_SECONDS = 60.0
 # Limits for a host under load; all of this takes less than a second on one that is not.
 AGENT_SECONDS = 60.0
 START_SECONDS = 120.0
@@ -44,7 +45,9 @@ class State:
     exit_code: int | None = None
     """QEMU's, once it ended"""
     lost_devices: dict[int, str] = field(default_factory=dict)
-    """number of the device → how its agent ended"""
+    """number of the device → how its last agent ended"""
+    restarts: dict[int, int] = field(default_factory=dict)
+    """number of the device → agents that were started in place of one that had ended"""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ class Plan:
     """of shared folders"""
     trace: Path | None = None
     """folder for the devices' traces"""
+    restarts: int = 0
+    """of one device's agent in RESTART_SECONDS at most; one more, and the device is lost"""
     run: bool = True
     """False leaves the guest's processors stopped, for a debugger"""
 
@@ -78,6 +83,9 @@ class Supervisor:
         self._plan = plan
         self._endpoints = endpoints
         self._stopping = False
+        # All devices have been there; before, an agent that ends is a launch that failed.
+        self._ready = False
+        self._ram = -1
         self._loop = asyncio.new_event_loop()
         self._tasks: list[asyncio.Task[None]] = []
         self._sockets: list[socket.socket] = []
@@ -148,20 +156,11 @@ class Supervisor:
             self._sockets += [qmp, console]
             for sock in (qemu_qmp, qemu_console):
                 stack.callback(sock.close)
-            layout = RamMap.q35(plan.ram_bytes)
+            # Kept, so that an agent can be started again.
+            self._ram = os.dup(ram)
             for number in range(len(self._endpoints)):
-                agent = Agent.start(
-                    self._endpoints,
-                    number,
-                    ram,
-                    layout,
-                    plan.folder / f"agent{number}.log",
-                    generation=1,
-                    trace=plan.trace,
-                )
-                self.agents.append(agent)
-                self._tasks.append(self._loop.create_task(self._watch_agent(number, agent)))
-                self._tasks.append(self._loop.create_task(self._watch_resets(agent)))
+                self.agents.append(self._start_agent(number, 1))
+                self._tasks.append(self._loop.create_task(self._watch_agent(number)))
             for number, server in enumerate(plan.servers):
                 log = plan.folder / f"share{number}.log"
                 self._servers.append(_spawn(list(server.argv), (server.listener.fileno(),), log))
@@ -176,6 +175,7 @@ class Supervisor:
         await self.monitor.connect(qmp)
         # QEMU waits (-S) until the devices are there: the guest's driver looks only once.
         await asyncio.gather(*(_agent_ready(agent) for agent in self.agents))
+        self._ready = True
         if plan.run:
             await self.monitor.command("cont")
 
@@ -185,14 +185,51 @@ class Supervisor:
             self.state.exit_code = code
             self.state.changed.notify_all()
 
-    async def _watch_agent(self, number: int, agent: Agent) -> None:
-        await _ended(agent.process)
-        if self._stopping:
-            return
-        agent.lost()
+    def _start_agent(self, number: int, generation: int) -> Agent:
+        agent = Agent.start(
+            self._endpoints,
+            number,
+            self._ram,
+            RamMap.q35(self._plan.ram_bytes),
+            self._plan.folder / f"agent{number}.log",
+            generation=generation,
+            trace=self._plan.trace,
+        )
+        self._tasks.append(self._loop.create_task(self._watch_resets(agent)))
+        return agent
+
+    async def _watch_agent(self, number: int) -> None:
+        """Start another agent for one that has ended, as often as may be; then it is lost."""
+        began: list[float] = []
+        while True:
+            agent = self.agents[number]
+            await _ended(agent.process)
+            if self._stopping:
+                return
+            now = self._loop.time()
+            began = [time for time in began if now - time < RESTART_SECONDS]
+            again = self._ready and len(began) < self._plan.restarts
+            agent.lost(restarting=again)
+            if not (again and await self._restart(number, agent.config.generation + 1)):
+                break
+            began.append(now)
+        self.agents[number].lost()
         with self.state.changed:
-            self.state.lost_devices[number] = agent.ending()
+            self.state.lost_devices[number] = self.agents[number].ending()
             self.state.changed.notify_all()
+
+    async def _restart(self, number: int, generation: int) -> bool:
+        """Whether another agent is there."""
+        agent = self.agents[number] = self._start_agent(number, generation)
+        try:
+            await _agent_ready(agent)
+        except (ConfigError, LaunchFailed):
+            agent.stop()
+            return False
+        with self.state.changed:
+            self.state.restarts[number] = self.state.restarts.get(number, 0) + 1
+            self.state.changed.notify_all()
+        return True
 
     async def _watch_resets(self, agent: Agent) -> None:
         """End an agent that does not do what a driver asks for that has given it up."""
@@ -239,6 +276,9 @@ class Supervisor:
                 task.cancel()
         for sock in self._sockets:
             sock.close()
+        if self._ram >= 0:
+            os.close(self._ram)
+            self._ram = -1
 
 
 async def _turns() -> None:

@@ -69,12 +69,17 @@ void devmodel_pending_forget(struct devmodel_dev *dev,
  * @dev: the device
  * @ring: the ring; submit_lock is held
  * @command: the command
+ * @pending: who waits for it
  *
- * Return: false if the ring is full.
+ * Return: false if the ring is full, or the device lost.
  */
 bool devmodel_submit(struct devmodel_dev *dev, struct devmodel_ring *ring,
-		     const void *command)
+		     const void *command, struct devmodel_pending *pending)
 {
+	lockdep_assert_held(&dev->submit_lock);
+	if (devmodel_is_lost(dev))
+		return false;
+	pending->generation = dev->generation;
 	/* Counted first: the device may be quick. */
 	atomic64_inc(&dev->submitted);
 	if (devmodel_ring_produce(dev, ring, command))
@@ -134,15 +139,18 @@ bool devmodel_completions(struct devmodel_dev *dev)
 	return more;
 }
 
-/* What a waiter does when it has heard nothing for a while. Return: false: there is no device. */
-static bool look(struct devmodel_dev *dev)
+/*
+ * What a waiter does when it has heard nothing for a while. Return: false: the
+ * device that was asked is no more.
+ */
+static bool look(struct devmodel_dev *dev, const struct devmodel_pending *pending)
 {
 	bool answers;
 	int idx;
 
 	if (!devmodel_enter(dev, &idx))
 		return false;
-	answers = devmodel_answers(dev);
+	answers = devmodel_answers(dev) && pending->generation == READ_ONCE(dev->generation);
 	if (answers) {
 		devmodel_completions(dev);
 		devmodel_bell(dev);
@@ -180,7 +188,7 @@ long devmodel_pending_wait(struct devmodel_dev *dev,
 			return 0;
 		if (interruptible && READ_ONCE(dev->leaving))
 			return -EIO;
-		if (!look(dev))
+		if (!look(dev, pending))
 			return -EIO;
 		if (try_wait_for_completion(&pending->done))
 			return 0;

@@ -15,7 +15,7 @@
  * @mirror: whose addresses it uses
  * @launch: what to start; @handle is filled in
  *
- * Return: 0, -EAGAIN if the device's queue is full, or another errno.
+ * Return: 0, -EAGAIN if the device's queue is full, -EINTR, or another errno.
  */
 int devmodel_launch(struct devmodel_mirror *mirror, struct devmodel_launch *launch)
 {
@@ -31,6 +31,9 @@ int devmodel_launch(struct devmodel_mirror *mirror, struct devmodel_launch *laun
 
 	if (launch->flags || launch->nargs > ARRAY_SIZE(command.args))
 		return -EINVAL;
+	ret = devmodel_mirror_attach(mirror);
+	if (ret)
+		return ret;
 	pending = devmodel_pending_new(dev);
 	if (!pending)
 		return -ENOMEM;
@@ -47,8 +50,10 @@ int devmodel_launch(struct devmodel_mirror *mirror, struct devmodel_launch *laun
 	if (!devmodel_enter(dev, &idx))
 		goto err_handle;
 	spin_lock_irqsave(&dev->submit_lock, flags);
-	if (!devmodel_is_lost(dev))
-		ret = devmodel_submit(dev, &dev->compute_ring, &command) ? 0 : -EAGAIN;
+	if (devmodel_submit(dev, &dev->compute_ring, &command, pending))
+		ret = 0;
+	else if (!devmodel_is_lost(dev))
+		ret = -EAGAIN;
 	spin_unlock_irqrestore(&dev->submit_lock, flags);
 	devmodel_exit(dev, idx);
 	if (ret)

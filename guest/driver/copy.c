@@ -49,7 +49,8 @@ unsigned int devmodel_copy_add(struct devmodel_copy_list *list, u64 src, u64 dst
 	return list->count++;
 }
 
-static int copy_submit(struct devmodel_dev *dev, const struct devmodel_copy_command *command)
+static int copy_submit(struct devmodel_dev *dev, const struct devmodel_copy_command *command,
+		       struct devmodel_pending *pending)
 {
 	unsigned long deadline = jiffies + DEVMODEL_TIMEOUT;
 	unsigned long flags;
@@ -57,7 +58,7 @@ static int copy_submit(struct devmodel_dev *dev, const struct devmodel_copy_comm
 
 	for (;;) {
 		spin_lock_irqsave(&dev->submit_lock, flags);
-		sent = devmodel_submit(dev, &dev->copy_ring, command);
+		sent = devmodel_submit(dev, &dev->copy_ring, command, pending);
 		spin_unlock_irqrestore(&dev->submit_lock, flags);
 		if (sent)
 			return 0;
@@ -99,7 +100,7 @@ int devmodel_copy_run(struct devmodel_dev *dev, enum devmodel_copy op,
 	}
 	command.cookie = pending->cookie;
 	command.list = virt_to_phys((*list)->entry);
-	ret = copy_submit(dev, &command);
+	ret = copy_submit(dev, &command, pending);
 	if (!ret) {
 		ret = devmodel_pending_wait(dev, pending, DEVMODEL_TIMEOUT, false);
 		if (ret == -ETIME)

@@ -52,6 +52,9 @@
 
 /* Pages handled in one go: what one 2 MiB leaf of the page table covers. */
 #define DEVMODEL_BATCH		512
+/* How long a device that was given up may take to come back. */
+#define DEVMODEL_RETURN		(20 * HZ)
+
 /* Devices of one machine at most, and contexts of one user's on one device. */
 #define DEVMODEL_DEVICES	64
 #define DEVMODEL_CONTEXTS_PER_USER	256
@@ -176,7 +179,10 @@ struct devmodel_touches {
  * @alive: held while the region is used; see DOC: Removal in state.c
  * @leaving: no new request, no new page; set once
  * @gone: no use of the region any more; set once
- * @lost: the device stopped answering or broke the protocol; set once
+ * @lost: the device stopped answering or broke the protocol; see DOC: States
+ * @lost_since: when that was, in jiffies
+ * @generation: lives of the device so far, as we have taken them on
+ * @back: where those sleep who wait for its next life
  * @control_lock: one control command at a time; see DOC: Locking
  * @control: control ring, under @control_lock
  * @submit_lock: protects @copy_ring and @compute_ring
@@ -225,6 +231,9 @@ struct devmodel_dev {
 	bool leaving;
 	bool gone;
 	bool lost;
+	unsigned long lost_since;
+	u32 generation;
+	wait_queue_head_t back;
 
 	struct mutex control_lock;	/* control */
 	struct devmodel_ring control;
@@ -302,7 +311,9 @@ struct devmodel_fault_queue {
  * @ref: held by the file, and by the worker while it serves faults
  * @ctx: context id (PASID)
  * @notifier: covers the whole address space
- * @pt_lock: protects the page table, @ending, @stopped and @released; see DOC: Locking
+ * @pt_lock: protects the page table, @generation, @ending, @stopped and @released;
+ *	see DOC: Locking
+ * @generation: the life of the device that knows this context
  * @root: top page of the device page table
  * @ending: it is about to be stopped, no page is claimed for the device alone any more
  * @stopped: the device uses this mirror no longer
@@ -323,8 +334,9 @@ struct devmodel_mirror {
 	u32 ctx;
 
 	struct mmu_interval_notifier notifier;
-	struct mutex pt_lock;	/* root and below, ending, stopped, released */
+	struct mutex pt_lock;	/* root and below, generation, ending, stopped, released */
 	struct page *root;
+	u32 generation;
 	bool ending;
 	bool stopped;
 	bool released;
@@ -349,12 +361,14 @@ struct devmodel_mirror {
  * @ref: held by @dev->waiting and by the one who waits
  * @done: completed by the completion interrupt, or when the device is lost
  * @cookie: its name on the rings
+ * @generation: the life of the device that was asked
  * @result: the device's answer; valid after @done
  */
 struct devmodel_pending {
 	struct kref ref;
 	struct completion done;
 	u64 cookie;
+	u32 generation;
 	struct devmodel_completion result;
 };
 
@@ -378,12 +392,16 @@ void devmodel_bell(struct devmodel_dev *dev);
 int devmodel_reset(struct devmodel_dev *dev);
 void devmodel_lost(struct devmodel_dev *dev, const char *why);
 bool devmodel_may_write(struct devmodel_dev *dev);
+bool devmodel_may_return(struct devmodel_dev *dev);
+bool devmodel_await(struct devmodel_dev *dev);
+bool devmodel_recover(struct devmodel_dev *dev);
 u64 devmodel_heartbeat(struct devmodel_dev *dev);
 bool devmodel_answers(struct devmodel_dev *dev);
 
 static inline bool devmodel_is_lost(struct devmodel_dev *dev)
 {
-	return READ_ONCE(dev->lost);
+	/* Pairs with devmodel_recover(). */
+	return smp_load_acquire(&dev->lost);
 }
 
 /* aside.c */
@@ -404,7 +422,7 @@ void devmodel_pending_put(struct devmodel_pending *pending);
 void devmodel_pending_forget(struct devmodel_dev *dev,
 			     struct devmodel_pending *pending);
 bool devmodel_submit(struct devmodel_dev *dev, struct devmodel_ring *ring,
-		     const void *command);
+		     const void *command, struct devmodel_pending *pending);
 bool devmodel_completions(struct devmodel_dev *dev);
 long devmodel_pending_wait(struct devmodel_dev *dev,
 			   struct devmodel_pending *pending, long timeout,
@@ -466,6 +484,8 @@ void devmodel_mirror_put(struct devmodel_mirror *mirror);
 void devmodel_mirror_cut(struct devmodel_mirror *mirror);
 void devmodel_mirror_stop(struct devmodel_mirror *mirror);
 void devmodel_mirrors_stop(struct devmodel_dev *dev);
+int devmodel_mirror_attach(struct devmodel_mirror *mirror);
+bool devmodel_is_attached(const struct devmodel_mirror *mirror);
 int devmodel_mirror_grant(struct devmodel_mirror *mirror, struct devmodel_pt_stash *stash,
 			  const struct hmm_range *range, bool write, bool exclusive);
 

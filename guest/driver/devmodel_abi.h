@@ -47,6 +47,7 @@ enum devmodel_device {
 	DEVMODEL_DEVICE_ABSENT = 0,
 	DEVMODEL_DEVICE_READY = 1,
 	DEVMODEL_DEVICE_LOST = 2,
+	DEVMODEL_DEVICE_RESTARTING = 3,
 };
 
 /* What this device can do beyond the least. */

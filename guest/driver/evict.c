@@ -92,7 +92,7 @@ static void collect_accessed(struct devmodel_dev *dev)
 
 	while ((mirror = devmodel_mirror_next(dev, &ctx))) {
 		mutex_lock(&mirror->pt_lock);
-		if (!mirror->stopped)
+		if (!mirror->stopped && devmodel_is_attached(mirror))
 			collect_of(mirror, dev->devmem.young);
 		mutex_unlock(&mirror->pt_lock);
 		devmodel_mirror_put(mirror);

@@ -188,9 +188,9 @@ int devmodel_fault_thread(void *data)
 
 	while (!kthread_should_stop()) {
 		/* Nobody else may wait for it; mirrors made meanwhile go next time. */
-		if (devmodel_answers(dev))
+		if (devmodel_answers(dev) || devmodel_recover(dev))
 			sort(dev);
-		else
+		else if (!devmodel_may_return(dev))
 			devmodel_mirrors_stop(dev);
 		devmodel_aside_end(dev);
 		devmodel_ring_arm(&dev->fault_ring);

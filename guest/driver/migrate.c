@@ -293,6 +293,9 @@ int devmodel_migrate(struct devmodel_mirror *mirror, struct devmodel_migrate *re
 	for (; start < end && !ret; start = next) {
 		next = batch_end(start, end);
 		ret = devmodel_go_on(mirror->dev);
+		/* It may come back; if not, each page is told that it stays. */
+		if (!ret)
+			devmodel_await(mirror->dev);
 		if (!ret)
 			ret = migrate_and_tell(mirror, request, way, start, next, places);
 	}

@@ -20,6 +20,7 @@
  * goes; release() is traced there.
  */
 #include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 
 #include "devmodel.h"
@@ -140,7 +141,7 @@ void devmodel_mirror_cut(struct devmodel_mirror *mirror)
 	lockdep_assert_held(&mirror->pt_lock);
 	if (mirror->stopped)
 		return;
-	if (!devmodel_control(mirror->dev, &command, 1) &&
+	if (devmodel_is_attached(mirror) && !devmodel_control(mirror->dev, &command, 1) &&
 	    command.status != DEVMODEL_STATUS_OK &&
 	    command.status != DEVMODEL_STATUS_NO_CONTEXT &&
 	    devmodel_enter(mirror->dev, &idx)) {
@@ -217,6 +218,17 @@ static const struct mmu_interval_notifier_ops mirror_notifier_ops = {
 	.invalidate = mirror_invalidate,
 };
 
+/**
+ * devmodel_is_attached() - does the device know this context?
+ * @mirror: the mirror
+ *
+ * Not before its first life, nor in a life after that until it is told again.
+ */
+bool devmodel_is_attached(const struct devmodel_mirror *mirror)
+{
+	return mirror->generation == READ_ONCE(mirror->dev->generation);
+}
+
 static int mirror_create_context(struct devmodel_mirror *mirror)
 {
 	struct devmodel_control_command command = {
@@ -224,8 +236,52 @@ static int mirror_create_context(struct devmodel_mirror *mirror)
 		.ctx = mirror->ctx,
 		.root = page_to_phys(mirror->root),
 	};
+	struct devmodel_control_command destroy = {
+		.opcode = DEVMODEL_CONTROL_CONTEXT_DESTROY,
+		.ctx = mirror->ctx,
+	};
+	u32 generation;
+	int ret;
 
-	return devmodel_control_one(mirror->dev, &command);
+	lockdep_assert_held(&mirror->pt_lock);
+	for (;;) {
+		generation = READ_ONCE(mirror->dev->generation);
+		ret = devmodel_control_one(mirror->dev, &command);
+		if (ret)
+			return ret;
+		mirror->generation = generation;
+		if (devmodel_is_attached(mirror))
+			return 0;
+		/* In which of its lives was it told? Once more, in the present one. */
+		devmodel_control(mirror->dev, &destroy, 1);
+	}
+}
+
+/**
+ * devmodel_mirror_attach() - have the device know a mirror's context
+ * @mirror: the mirror
+ *
+ * Waits for the device's next life, if it is to have one. Its page table has
+ * stayed what it was.
+ *
+ * Return: 0, -EINTR, or -EIO: it is lost, or the mirror is.
+ */
+int devmodel_mirror_attach(struct devmodel_mirror *mirror)
+{
+	struct devmodel_dev *dev = mirror->dev;
+	int ret = 0;
+
+	if (!devmodel_await(dev))
+		return fatal_signal_pending(current) ? -EINTR : -EIO;
+	if (devmodel_is_attached(mirror))
+		return 0;
+	mutex_lock(&mirror->pt_lock);
+	if (mirror->stopped)
+		ret = -EIO;
+	else if (!devmodel_is_attached(mirror))
+		ret = mirror_create_context(mirror);
+	mutex_unlock(&mirror->pt_lock);
+	return ret;
 }
 
 /* A second mirror of one address space on one device is refused. */
@@ -279,6 +335,8 @@ struct devmodel_mirror *devmodel_mirror_register(struct devmodel_dev *dev)
 
 	if (!current->mm)
 		return ERR_PTR(-EINVAL);
+	if (!devmodel_await(dev))
+		return ERR_PTR(fatal_signal_pending(current) ? -EINTR : -EIO);
 	mirror = kzalloc_obj(*mirror, GFP_KERNEL_ACCOUNT);
 	if (!mirror)
 		return ERR_PTR(-ENOMEM);
@@ -309,15 +367,17 @@ struct devmodel_mirror *devmodel_mirror_register(struct devmodel_dev *dev)
 					   ULONG_MAX & PAGE_MASK, &mirror_notifier_ops);
 	if (ret)
 		goto err_leave;
+	mutex_lock(&mirror->pt_lock);
 	ret = mirror_create_context(mirror);
+	if (!ret) {
+		devmodel_oracle_mirror(mirror, DEVMODEL_TRACE_REGISTER);
+		mirror->released = false;
+		/* From here on devmodel_mirror_get() finds it. */
+		smp_store_release(&mirror->stopped, false);
+	}
+	mutex_unlock(&mirror->pt_lock);
 	if (ret)
 		goto err_notifier;
-	mutex_lock(&mirror->pt_lock);
-	devmodel_oracle_mirror(mirror, DEVMODEL_TRACE_REGISTER);
-	mirror->released = false;
-	/* From here on devmodel_mirror_get() finds it. */
-	smp_store_release(&mirror->stopped, false);
-	mutex_unlock(&mirror->pt_lock);
 	atomic64_inc(&dev->stats.mirrors);
 	trace_devmodel_register(dev->id, mirror->ctx);
 	/* Either removal sees this mirror and stops it, or it is seen here. */

@@ -45,7 +45,8 @@ void devmodel_oracle_write(struct devmodel_dev *dev, struct devmodel_trace_recor
 	while (!devmodel_is_lost(dev)) {
 		spin_lock_irqsave(&dev->trace_lock, flags);
 		record.seq = atomic64_inc_return(&sequence);
-		written = devmodel_ring_produce(dev, &dev->trace_ring, &record);
+		written = !devmodel_is_lost(dev) &&
+			  devmodel_ring_produce(dev, &dev->trace_ring, &record);
 		spin_unlock_irqrestore(&dev->trace_lock, flags);
 		if (written)
 			break;

@@ -8,6 +8,7 @@
 #include <linux/io.h>
 #include <linux/kthread.h>
 #include <linux/module.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 
 #include "devmodel.h"
@@ -73,6 +74,16 @@ static int check_hbm(struct devmodel_dev *dev)
 	return 0;
 }
 
+/* Its agent may just be being started again. */
+static void await_ready(struct devmodel_dev *dev)
+{
+	unsigned long deadline = jiffies + DEVMODEL_TIMEOUT;
+
+	while (READ_ONCE(dev->regs->state) == DEVMODEL_DEVICE_RESTARTING &&
+	       time_before(jiffies, deadline) && !fatal_signal_pending(current))
+		schedule_timeout_killable(DEVMODEL_LOOK_AGAIN);
+}
+
 /*
  * Is it ours, and do both sides mean the same by every byte? What the device
  * says of itself is read here, once, and nowhere again: see state.c.
@@ -82,6 +93,7 @@ static int identify(struct devmodel_dev *dev)
 	struct devmodel_device_regs *identity = &dev->identity;
 	struct device *log = &dev->pdev->dev;
 
+	await_ready(dev);
 	memcpy(identity, dev->regs, sizeof(*identity));
 	if (identity->magic != DEVMODEL_MAGIC) {
 		dev_info(log, "an ivshmem device, but not devmodel: magic %#llx, not %#llx\n",
@@ -259,6 +271,8 @@ static struct devmodel_dev *dev_new(struct pci_dev *pdev)
 	xa_init_flags(&dev->mirrors, XA_FLAGS_ALLOC1);
 	xa_init_flags(&dev->aside, XA_FLAGS_ALLOC);
 	init_waitqueue_head(&dev->fault_wait);
+	init_waitqueue_head(&dev->back);
+	dev->generation = 1;
 	return dev;
 }
 
@@ -311,7 +325,8 @@ static bool empty_hbm(struct devmodel_dev *dev)
 		return true;
 	}
 	while (devmodel_evict_all(dev)) {
-		if (devmodel_is_lost(dev) || time_after(jiffies, deadline))
+		if ((devmodel_is_lost(dev) && !devmodel_may_return(dev)) ||
+		    time_after(jiffies, deadline))
 			return false;
 		schedule_timeout_uninterruptible(DEVMODEL_LOOK_AGAIN);
 	}

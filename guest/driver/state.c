@@ -8,6 +8,19 @@
  * read once, at bring-up (dev->identity), and what lives (state, heartbeat,
  * reset_ack, generation) is read here and nowhere else.
  *
+ * DOC: States
+ *
+ *   running --devmodel_lost()--> lost --devmodel_recover()--> running
+ *      |                          |
+ *      +---- devmodel_gone() -----+--> gone
+ *
+ * A lost device is asked for nothing. Whoever watches its agent may start
+ * another on the same memory: a new generation, with its registers in the same
+ * place, the same HBM, and no memory of rings, contexts and programs. The fault
+ * thread takes it on. Page tables have stayed; a mirror's context is made again
+ * when it launches something; what was being waited for ends with an error, as
+ * it was another life of the device that was asked (dev->generation).
+ *
  * DOC: Removal
  *
  * Who reads or writes the region does so between devmodel_enter() and
@@ -133,10 +146,18 @@ void devmodel_lost(struct devmodel_dev *dev, const char *why)
 {
 	if (xchg(&dev->lost, true))
 		return;
+	WRITE_ONCE(dev->lost_since, jiffies);
 	dev_err(&dev->pdev->dev, "device lost: %s\n", why);
 	/* If it lives after all, it is to touch nothing that it was given again. */
 	reset_begin(dev);
 	wake_up_all(&dev->fault_wait);
+}
+
+/* Does a lost device's agent still run, and has not done the reset? It is being ended then. */
+static bool is_stuck(struct devmodel_dev *dev)
+{
+	return READ_ONCE(dev->regs->state) == DEVMODEL_DEVICE_READY &&
+	       virt_load_acquire(&dev->regs->reset_ack) != READ_ONCE(dev->driver_regs->epoch);
 }
 
 /**
@@ -150,18 +171,16 @@ void devmodel_lost(struct devmodel_dev *dev, const char *why)
  */
 bool devmodel_may_write(struct devmodel_dev *dev)
 {
-	bool ended, reset;
+	bool may;
 	int idx;
 
 	if (!devmodel_is_lost(dev))
 		return false;
 	if (!devmodel_enter(dev, &idx))
 		return true;
-	ended = READ_ONCE(dev->regs->state) != DEVMODEL_DEVICE_READY;
-	/* What it wrote for the old epoch is there before it says so. */
-	reset = virt_load_acquire(&dev->regs->reset_ack) == READ_ONCE(dev->driver_regs->epoch);
+	may = is_stuck(dev);
 	devmodel_exit(dev, idx);
-	return !ended && !reset;
+	return may;
 }
 
 /* How often it has looked round, or 0 if it has gone. */
@@ -185,7 +204,114 @@ u64 devmodel_heartbeat(struct devmodel_dev *dev)
  */
 bool devmodel_answers(struct devmodel_dev *dev)
 {
-	if (!devmodel_is_lost(dev) && READ_ONCE(dev->regs->state) != DEVMODEL_DEVICE_READY)
+	if (!devmodel_is_lost(dev) &&
+	    (READ_ONCE(dev->regs->state) != DEVMODEL_DEVICE_READY ||
+	     READ_ONCE(dev->regs->generation) != dev->identity.generation))
 		devmodel_lost(dev, "its agent ended");
 	return !devmodel_is_lost(dev);
+}
+
+/**
+ * devmodel_may_return() - may a lost device have another life?
+ * @dev: the device
+ *
+ * Return: false once it is known that it will not, or has had time enough.
+ */
+bool devmodel_may_return(struct devmodel_dev *dev)
+{
+	bool may = false;
+	int idx;
+
+	if (time_after(jiffies, READ_ONCE(dev->lost_since) + DEVMODEL_RETURN) ||
+	    !devmodel_enter(dev, &idx))
+		return false;
+	may = READ_ONCE(dev->regs->state) == DEVMODEL_DEVICE_RESTARTING || is_stuck(dev) ||
+	      (READ_ONCE(dev->regs->state) == DEVMODEL_DEVICE_READY &&
+	       READ_ONCE(dev->regs->generation) != dev->identity.generation);
+	devmodel_exit(dev, idx);
+	return may;
+}
+
+/**
+ * devmodel_await() - wait for a device that may return
+ * @dev: the device
+ *
+ * Killable. DEVMODEL_RETURN at most.
+ *
+ * Return: whether it is running.
+ */
+bool devmodel_await(struct devmodel_dev *dev)
+{
+	while (devmodel_is_lost(dev)) {
+		if (READ_ONCE(dev->leaving) || fatal_signal_pending(current) ||
+		    !devmodel_may_return(dev))
+			return false;
+		wait_event_killable_timeout(dev->back, !devmodel_is_lost(dev),
+					    DEVMODEL_LOOK_AGAIN);
+	}
+	return true;
+}
+
+/* Is what has come back the device that we know? Nothing but its generation may differ. */
+static bool is_same(struct devmodel_dev *dev, const struct devmodel_device_regs *now)
+{
+	struct devmodel_device_regs known = dev->identity;
+
+	known.generation = now->generation;
+	known.heartbeat = now->heartbeat;
+	known.reset_ack = now->reset_ack;
+	return !memcmp(&known, now, sizeof(known));
+}
+
+/* The device's rings are empty in its new life, and nobody produces while it is lost. */
+static void rings_restart(struct devmodel_dev *dev)
+{
+	mutex_lock(&dev->control_lock);
+	dev->control.index = 0;
+	mutex_unlock(&dev->control_lock);
+	spin_lock_irq(&dev->submit_lock);
+	dev->copy_ring.index = 0;
+	dev->compute_ring.index = 0;
+	spin_unlock_irq(&dev->submit_lock);
+	spin_lock_irq(&dev->completion_lock);
+	dev->completion_ring.index = 0;
+	dev->completed = 0;
+	atomic64_set(&dev->submitted, 0);
+	spin_unlock_irq(&dev->completion_lock);
+	spin_lock_irq(&dev->trace_lock);
+	dev->trace_ring.index = 0;
+	spin_unlock_irq(&dev->trace_lock);
+	dev->fault_ring.index = 0;
+}
+
+/**
+ * devmodel_recover() - take on the next life of a lost device, if it has begun
+ * @dev: the device; called by the fault thread
+ *
+ * Return: whether it is running again.
+ */
+bool devmodel_recover(struct devmodel_dev *dev)
+{
+	struct devmodel_device_regs now;
+
+	if (READ_ONCE(dev->regs->state) != DEVMODEL_DEVICE_READY ||
+	    READ_ONCE(dev->regs->generation) == dev->identity.generation ||
+	    virt_load_acquire(&dev->regs->magic) != DEVMODEL_MAGIC)
+		return false;
+	memcpy(&now, dev->regs, sizeof(now));
+	if (!is_same(dev, &now)) {
+		dev_err_ratelimited(&dev->pdev->dev, "what came back is another device\n");
+		return false;
+	}
+	rings_restart(dev);
+	if (devmodel_reset(dev))
+		return false;
+	dev->identity.generation = now.generation;
+	WRITE_ONCE(dev->generation, dev->generation + 1);
+	/* Whoever sees it running sees that it is another life. */
+	smp_store_release(&dev->lost, false);
+	dev_info(&dev->pdev->dev, "device back: generation %llu, after %u ms\n", now.generation,
+		 jiffies_to_msecs(jiffies - dev->lost_since));
+	wake_up_all(&dev->back);
+	return true;
 }

@@ -118,6 +118,7 @@ static int identity_show(struct seq_file *file, void *unused)
 	seq_printf(file, "hbm          %llu bytes at %#llx of BAR 2\n", regs->hbm_size,
 		   regs->hbm_offset);
 	seq_printf(file, "lost         %d\n", devmodel_is_lost(dev));
+	seq_printf(file, "restarts     %u\n", READ_ONCE(dev->generation) - 1);
 	seq_printf(file, "aside        %lld pages\n", atomic64_read(&dev->pages_aside));
 	return 0;
 }

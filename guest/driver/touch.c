@@ -9,6 +9,7 @@
  */
 #include <linux/hash.h>
 #include <linux/log2.h>
+#include <linux/sched/signal.h>
 
 #include "migration.h"
 #include "trace.h"
@@ -36,7 +37,7 @@ static vm_fault_t bring_back(struct migration *batch, struct vm_fault *vmf,
 			     unsigned long start, unsigned long end)
 {
 	if (migration_run_vma(batch, vmf->vma, start, end, vmf->page))
-		return VM_FAULT_SIGBUS;
+		return devmodel_may_return(batch->from) ? 0 : VM_FAULT_SIGBUS;
 	/*
 	 * Another thread may have been quicker, or somebody holds on to the
 	 * page: the CPU looks again. What happens to the neighbours is no
@@ -44,7 +45,8 @@ static vm_fault_t bring_back(struct migration *batch, struct vm_fault *vmf,
 	 */
 	switch (batch->outcome[0]) {
 	case DEVMODEL_OUTCOME_COPY_FAILED:
-		return VM_FAULT_SIGBUS;
+		/* The CPU looks again, and waits for the device. */
+		return devmodel_may_return(batch->from) ? 0 : VM_FAULT_SIGBUS;
 	case DEVMODEL_OUTCOME_NO_MEMORY:
 		return VM_FAULT_OOM;
 	default:
@@ -73,6 +75,8 @@ vm_fault_t devmodel_migrate_to_ram(struct vm_fault *vmf)
 		start = vmf->address & PAGE_MASK;
 		pages = cluster(touches, start);
 	}
+	if (!devmodel_await(dev) && fatal_signal_pending(current))
+		return 0;
 	/* What begins at the next boundary may be a huge page, which is not to be split. */
 	end = min3(start + (pages << PAGE_SHIFT), vmf->vma->vm_end,
 		   ALIGN(start + 1, HUGE_SIZE));

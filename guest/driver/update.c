@@ -96,8 +96,8 @@ static int pt_invalidate(struct devmodel_mirror *mirror, unsigned long start,
 	};
 	int ret;
 
-	/* A stopped mirror has no context in the device, so nothing to invalidate. */
-	if (mirror->stopped)
+	/* Without a context in the device there is nothing to invalidate. */
+	if (mirror->stopped || !devmodel_is_attached(mirror))
 		return 0;
 	ret = devmodel_control_one(mirror->dev, &command);
 	trace_devmodel_invalidate(mirror->dev->id, mirror->ctx, start, end, ret);

@@ -115,6 +115,10 @@ int devmodel_open(const char *path)
 			      path);
 	case EBUSY:
 		return failed("%s: this process has it open already", path);
+	case EMFILE:
+		return failed("%s: this user has as many contexts as one may have", path);
+	case ENOSPC:
+		return failed("%s: the device has no more contexts", path);
 	case EIO:
 	case ENODEV:
 		return failed("%s: the device does not answer; see dmesg", path);
@@ -137,7 +141,7 @@ static const char *general(int error)
 	case ENODEV:
 		return "the device was taken away";
 	case EIO:
-		return "the device does not answer any more; see dmesg";
+		return "the device does not answer, or began a new life: start again; see dmesg";
 	case ENOTTY:
 	case EBADF:
 		return "not a devmodel device";

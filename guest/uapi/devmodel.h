@@ -8,7 +8,7 @@
 
 #define DEVMODEL_ABI_MAJOR	1
 #define DEVMODEL_ABI_MINOR	0
-#define DEVMODEL_LAYOUT_HASH	0x4f02400872f60f62ULL
+#define DEVMODEL_LAYOUT_HASH	0x9feb4bdf789fd4a4ULL
 #define DEVMODEL_PLACE_SHIFT	8
 
 /* Memory models: how the device's HBM takes part in the kernel's memory management. */

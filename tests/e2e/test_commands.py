@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 DEVMODEL = [sys.executable, "-m", "devmodel.cli.main"]
-CONFIG = "memory: 256M\ndevices:\n  - model: mirror\n"
+CONFIG = "memory: 256M\nrestarts: 0\ndevices:\n  - model: mirror\n"
 SECONDS = 60
 # As lists of processes show it, whichever QEMU it is.
 QEMU = "qemu-system-x86"

@@ -29,7 +29,8 @@ pytestmark = [pytest.mark.usefixtures("no_vm"), pytest.mark.timeout(120)]
 
 def small(**changes: object) -> MachineConfig:
     """The smallest VM with a device."""
-    data = {"name": "test", "memory": "256M", "devices": [{"model": "mirror"}], **changes}
+    data = {"name": "test", "memory": "256M", "devices": [{"model": "mirror"}], "restarts": 0}
+    data.update(changes)
     return MachineConfig.parse(data, Path("/test.yaml"))
 
 
