@@ -57,6 +57,7 @@ def test_without_a_device_the_error_is_one_line(programs: Path, tmp_path: Path) 
         "dm-run": ["fill", "@8", "1", "1"],
         "dm-hold": ["/go", "/told"],
         "dm-lost": ["/go", "/told"],
+        "dm-stall": ["/told"],
         "patterns": ["stream"],
         "wordindex": [str(text)],
     }

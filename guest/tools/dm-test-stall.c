@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: MIT
+/* A process stuck on memory that does not come delays nobody else, and can be killed. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "row.h"
+#include "stall.h"
+
+#define FOR_EVER_MS	3600000
+#define ROUNDS		200
+
+static void millisecond(void)
+{
+	nanosleep(&(struct timespec) { .tv_nsec = 1000000 }, NULL);
+}
+
+/* What the device is to do with page @page of the file. */
+enum touch {
+	TOUCH_READ,
+	TOUCH_WRITE,
+	TOUCH_ATOMIC,
+	TOUCH_MIGRATE,
+};
+
+static void touch(int dev, void *memory, enum touch how)
+{
+	switch (how) {
+	case TOUCH_MIGRATE:
+		EXPECT_OK(devmodel_advise(dev, memory, page_size(), DEVMODEL_POLICY_ON_TOUCH));
+		/* fall through */
+	case TOUCH_READ:
+		EXPECT_OK(devmodel_launch(dev, "sum", memory, 1));
+		break;
+	case TOUCH_WRITE:
+		EXPECT_OK(devmodel_launch(dev, "fill", memory, 1, 1));
+		break;
+	case TOUCH_ATOMIC:
+		EXPECT_OK(devmodel_launch(dev, "atomic_add", memory, 1, 1));
+		break;
+	}
+}
+
+/* A process whose device program waits for a page of the file; it is when this returns. */
+static pid_t get_stuck(const struct stall *stall, size_t page, enum touch how)
+{
+	struct devmodel_wait end;
+	pid_t child;
+	int told[2];
+	char byte;
+
+	EXPECT(!pipe(told));
+	child = fork();
+	EXPECT(child >= 0);
+	if (!child) {
+		int fd = stall_open(stall), dev = devmodel_open(NULL);
+		char *memory = stall_map(fd);
+
+		/* Closing waits for the server, which answers. */
+		close(fd);
+		EXPECT_OK(dev);
+		/* One READ for each page. */
+		EXPECT(!madvise(memory, STALL_PAGES * page_size(), MADV_RANDOM));
+		touch(dev, memory + page * page_size(), how);
+		while (!stats_now(dev).my_device_faults)
+			millisecond();
+		EXPECT_EQ(write(told[1], "", 1), 1);
+		devmodel_wait(dev, 1, FOR_EVER_MS, &end);
+		_exit(end.status == DEVMODEL_STATUS_FAULT ? 0 : 1);
+	}
+	close(told[1]);
+	EXPECT_EQ(read(told[0], &byte, 1), 1);
+	close(told[0]);
+	stall_wait(stall, 1);
+	return child;
+}
+
+/* What it had is given back, but for what the stuck fault itself holds. */
+static void kill_stuck(pid_t child)
+{
+	unsigned int left = 20000;
+	int status;
+
+	EXPECT(!kill(child, SIGKILL));
+	while (waitpid(child, &status, WNOHANG) == 0) {
+		if (!left--)
+			ktap_fail(__FILE__, __LINE__, "the stuck process cannot be killed");
+		millisecond();
+	}
+	EXPECT(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+/* Launches that fault, each on memory that the device has not seen. */
+static void others_go_on(int dev, int rounds)
+{
+	struct devmodel_wait end;
+	int i;
+
+	for (i = 0; i < rounds; i++) {
+		uint64_t *memory = map_anonymous(2);
+
+		EXPECT_OK(devmodel_run(dev, &end, "fill", memory, words(2), i + 1));
+		EXPECT_EQ(memory[0], i + 1);
+		EXPECT_EQ(memory[words(2) - 1], i + 1);
+		EXPECT(!munmap(memory, 2 * page_size()));
+	}
+}
+
+static void stuck_and_killed(int dev, enum touch how)
+{
+	struct stall stall = stall_begin();
+	uint64_t mirrors = stats_now(dev).mirrors;
+	pid_t child = get_stuck(&stall, 0, how);
+
+	others_go_on(dev, ROUNDS);
+	kill_stuck(child);
+	EXPECT_EQ(stats_now(dev).mirrors, mirrors);
+	others_go_on(dev, ROUNDS / 10);
+	stall_end(&stall);
+}
+
+static void by_read(int dev)
+{
+	stuck_and_killed(dev, TOUCH_READ);
+}
+
+static void by_write(int dev)
+{
+	stuck_and_killed(dev, TOUCH_WRITE);
+}
+
+static void by_atomic(int dev)
+{
+	stuck_and_killed(dev, TOUCH_ATOMIC);
+}
+
+static void by_migration(int dev)
+{
+	stuck_and_killed(dev, TOUCH_MIGRATE);
+}
+
+/* It comes to an end by itself once the memory turns out not to be had. */
+static void file_system_ends(int dev)
+{
+	struct stall stall = stall_begin();
+	pid_t child = get_stuck(&stall, 0, TOUCH_READ);
+
+	others_go_on(dev, 1);
+	stall_end(&stall);
+	EXPECT_EQ(wait_child(child), 0);
+}
+
+static void many_stuck(int dev)
+{
+	struct stall stall = stall_begin();
+	pid_t child[STALL_PAGES];
+	int i;
+
+	for (i = 0; i < STALL_PAGES; i++)
+		child[i] = get_stuck(&stall, i, i % 2 ? TOUCH_READ : TOUCH_WRITE);
+	others_go_on(dev, ROUNDS);
+	for (i = 0; i < STALL_PAGES; i++)
+		kill_stuck(child[i]);
+	others_go_on(dev, 1);
+	stall_end(&stall);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct ktap_test tests[] = {
+		{ .name = "others go on while a read is stuck", .run = by_read },
+		{ .name = "others go on while a write is stuck", .run = by_write },
+		{ .name = "others go on while an atomic is stuck", .run = by_atomic },
+		{ .name = "others go on while a migration is stuck", .run = by_migration,
+		  .needs = KTAP_HBM },
+		{ .name = "others go on while many are stuck", .run = many_stuck },
+		{ .name = "a stuck program ends with the file system", .run = file_system_ends },
+	};
+
+	return ktap_main(argc, argv, "Who is stuck delays nobody", tests,
+			 sizeof(tests) / sizeof(tests[0]));
+}
