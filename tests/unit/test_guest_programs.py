@@ -58,6 +58,7 @@ def test_without_a_device_the_error_is_one_line(programs: Path, tmp_path: Path) 
         "dm-hold": ["/go", "/told"],
         "dm-lost": ["/go", "/told"],
         "dm-stall": ["/told"],
+        "dm-long": ["migrate"],
         "patterns": ["stream"],
         "wordindex": [str(text)],
     }
