@@ -7,6 +7,7 @@ has DMA.
 """
 
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -135,6 +136,7 @@ def expect_ended(vm: Machine) -> None:
     vm.run(f"until [ $(cat /tmp/ends | wc -l) = {len(WORK)} ]; do usleep 10000; done", timeout=90)
 
 
+STATS = "/sys/kernel/debug/devmodel/0/stats"
 UNBIND = "cd /sys/bus/pci/drivers/devmodel && echo $(ls -d 0000:*) >unbind"
 
 
@@ -184,15 +186,147 @@ def test_a_device_that_is_given_up_is_stopped(mended: Machine) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("config", ["coherent"], indirect=True)
-@pytest.mark.parametrize("offset", [0, 1 << 40, (1 << 64) - (256 << 20), (1 << 64) - (128 << 20)])
-def test_hbm_where_none_can_be_is_refused(mended: Machine, offset: int) -> None:
-    """Also where offset and size together are small again."""
+@pytest.mark.parametrize("config", ["private"], indirect=True)
+def test_completions_that_nobody_asked_for(mended: Machine) -> None:
+    """As fast as they come: the device is given up, and the guest has time for others."""
     vm = mended
-    vm.run("modprobe -r devmodel").check()
     scribbler = Scribbler(vm.devices[0].region, 1)
-    scribbler.put_word(DEVICE_PAGE + DeviceRegs.offset("hbm_offset"), offset)
+    registers = DeviceRegs.unpack(vm.devices[0].region[: DeviceRegs.SIZE].tobytes())
+    ring, entries = registers.completion_offset, registers.completion_entries
+    consumed = ring + RingHeader.offset("consumed")
+    # The device's own completions would disturb; this program has none, and its waiter looks.
+    vm.run(f"rm -f /tmp/ends; ({WORK[0]}; echo $? >/tmp/ends) >/dev/null 2>&1 &").check()
+    vm.run(f"until grep -q '^mirrors *1' {STATS}; do usleep 1000; done", timeout=30).check()
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        # No more than the ring holds, or that alone were enough.
+        produced = scribbler.word(scribbler.index(ring))
+        if produced < scribbler.word(consumed) + entries:
+            slot = ring + RingHeader.SIZE + produced % entries * Completion.SIZE
+            scribbler.put(slot, scribbler.random.randbytes(Completion.SIZE))
+            scribbler.put_word(scribbler.index(ring), produced + 1)
+    vm.run(["true"], timeout=10).check()
+    assert "device lost: it completed more than it was asked for" in vm.dmesg()
+    vm.run("until [ -s /tmp/ends ]; do usleep 10000; done", timeout=30).check()
+    assert vm.run(["cat", "/tmp/ends"]).stdout == "1\n"
+
+
+@pytest.mark.parametrize("config", ["coherent"], indirect=True)
+@pytest.mark.parametrize(
+    ("offset", "error"),
+    [
+        (0, "model=coherent needs HBM in BAR 2"),
+        (4096, "does not lie in BAR 2"),
+        (1 << 40, "does not lie in BAR 2"),
+        ((1 << 64) - (256 << 20), "does not lie in BAR 2"),
+        ((1 << 64) - (128 << 20), "does not lie in BAR 2"),
+    ],
+)
+def test_hbm_where_none_can_be_is_refused(mended: Machine, offset: int, error: str) -> None:
+    """Also where offset and size together are small again."""
+    refused(mended, {"hbm_offset": offset}, error)
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "value", "error"),
+    [
+        ("private", "hbm_size", 1 << 50, "would take more than half of the memory"),
+        ("private", "hbm_size", (1 << 64) - (2 << 20), "would take more than half of the memory"),
+        ("coherent", "hbm_size", 1 << 40, "does not lie in BAR 2"),
+        ("coherent", "hbm_size", (1 << 64) - (128 << 20), "does not lie in BAR 2"),
+        ("numa", "hbm_size", 512 << 20, "does not lie in BAR 2"),
+        ("private", "number", 64, "the device's number is 64: there are 64 at most"),
+        ("coherent", "number", 0xFFFFFFFF, "the device's number is 4294967295"),
+        ("numa", "node", 0xFFFFFFFF, "node 4294967295 is not possible on this machine"),
+    ],
+    indirect=["config"],
+)
+def test_what_a_device_cannot_be_is_refused(
+    mended: Machine, name: str, value: int, error: str
+) -> None:
+    refused(mended, {name: value}, error)
+
+
+def lie(vm: Machine, lies: dict[str, int]) -> None:
+    """Have the device say of itself what is not so."""
+    registers = DeviceRegs.unpack(vm.devices[0].region[: DeviceRegs.SIZE].tobytes())
+    for name, value in lies.items():
+        setattr(registers, name, value)
+        at, size = DeviceRegs.offset(name), 8 if name.startswith("hbm") else 4
+        data = registers.pack()[at : at + size]
+        vm.devices[0].region[at : at + size] = np.frombuffer(data, np.uint8)
+
+
+def refused(vm: Machine, lies: dict[str, int], error: str) -> None:
+    """The driver says why it does not take such a device."""
+    vm.run("modprobe -r devmodel", timeout=60).check()
+    lie(vm, lies)
     before = len(vm.dmesg())
-    vm.run("modprobe devmodel").check()
-    assert "model=coherent needs HBM in BAR 2" in vm.dmesg()[before:]
+    vm.run("modprobe devmodel", timeout=60).check()
+    assert error in vm.dmesg()[before:]
     assert vm.run(["dm-info"]).exit_code == 1
+
+
+def memory(vm: Machine) -> str:
+    """What the guest takes for memory, and how much of it is in which node."""
+    show = "cat /proc/iomem; grep -h MemTotal /proc/meminfo /sys/devices/system/node/*/meminfo"
+    return vm.run(show).check().stdout
+
+
+RESOURCE = "sed -n 3p /sys/bus/pci/drivers/devmodel/0000:*/resource"
+# Of the memory that the guest booted with.
+ELSEWHERE = 512 << 20
+
+
+@pytest.mark.parametrize("config", ["private", "coherent", "numa"], indirect=True)
+def test_a_device_that_changes_its_mind(mended: Machine) -> None:
+    """Where its HBM lies is what it said at first: that is taken away, and nothing else."""
+    vm = mended
+    with_device = memory(vm)
+    vm.run("modprobe -r devmodel", timeout=60).check()
+    without = memory(vm)
+    vm.run("modprobe devmodel", timeout=60).check()
+    bar = int(vm.run(RESOURCE).check().stdout.split()[0], 16)
+    region = vm.devices[0].region[: DeviceRegs.SIZE]
+    kept = region.copy()
+    lies = {
+        "hbm_offset": (ELSEWHERE - bar) & 0xFFFFFFFFFFFFFFFF,
+        "hbm_size": 128 << 20,
+        "node": 0,
+        "number": 0xFFFFFFF0,
+    }
+    lie(vm, lies)
+    vm.run(UNBIND, timeout=60).check()
+    assert memory(vm) == without
+    region[:] = kept
+    vm.run("modprobe -r devmodel; modprobe devmodel", timeout=60).check()
+    if vm.config.devices[0].model != "private":
+        assert memory(vm) == with_device
+
+
+@pytest.mark.parametrize("config", ["private", "coherent", "numa"], indirect=True)
+def test_a_device_that_never_says_the_same(mended: Machine) -> None:
+    """All the time while the driver is loaded and unloaded: it takes it as it is, or not at all."""
+    vm = mended
+    vm.run("modprobe -r devmodel", timeout=60).check()
+    without = memory(vm)
+    registers = DeviceRegs.unpack(vm.devices[0].region[: DeviceRegs.SIZE].tobytes())
+    truth = {name: getattr(registers, name) for name in ("hbm_offset", "hbm_size", "number")}
+    lies = {"hbm_offset": 1 << 40, "hbm_size": 1 << 50, "number": 77}
+    done = threading.Event()
+
+    def toggle() -> None:
+        while not done.is_set():
+            lie(vm, lies)
+            lie(vm, truth)
+
+    liar = threading.Thread(target=toggle)
+    liar.start()
+    try:
+        for _ in range(10):
+            vm.run("modprobe devmodel; dm-info", timeout=60)
+            vm.run("modprobe -r devmodel", timeout=60).check()
+            assert memory(vm) == without
+    finally:
+        done.set()
+        liar.join()
