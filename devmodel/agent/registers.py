@@ -1,4 +1,4 @@
-"""What the supervisor reads in a device's registers, and its one word there: the agent has ended."""
+"""What the supervisor reads in a device's registers, and its one word: the agent has ended."""
 
 import numpy as np
 

@@ -131,10 +131,7 @@ def run(
     that take minutes to build are built meanwhile, and their models come last.
     """
     reporter = Reporter(console)
-    # A device that is lost is lost: what that costs is one of the rows.
-    configs = {
-        model: MachineConfig.load(model).model_copy(update={"restarts": 0}) for model in models
-    }
+    configs = {model: MachineConfig.load(model) for model in models}
     slow = [model for model, config in configs.items() if kernel.takes_minutes(config.kernel)]
     # Here and not in the threads: one bar at a time.
     for wanted, qemu in {(c.kernel, c.qemu) for model, c in configs.items() if model not in slow}:

@@ -215,8 +215,10 @@ class Machine:
         self._expected.clear()
 
     def expect_device_lost(self) -> None:
-        """Losing a device is part of the plan."""
+        """Losing a device is part of the plan: its agent is not started again."""
         self._expect_lost = True
+        if self._running is not None:
+            self._running.supervisor.restarts = False
 
     def check(self) -> None:
         """Raise what is wrong with the VM, if anything is: a GuestError of the right kind.

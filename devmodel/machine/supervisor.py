@@ -83,6 +83,8 @@ class Supervisor:
         self._plan = plan
         self._endpoints = endpoints
         self._stopping = False
+        self.restarts = True
+        """whether an agent that ended may be followed by another"""
         # All devices have been there; before, an agent that ends is a launch that failed.
         self._ready = False
         self._ram = -1
@@ -208,7 +210,7 @@ class Supervisor:
                 return
             now = self._loop.time()
             began = [time for time in began if now - time < RESTART_SECONDS]
-            again = self._ready and len(began) < self._plan.restarts
+            again = self._ready and self.restarts and len(began) < self._plan.restarts
             agent.lost(restarting=again)
             if not (again and await self._restart(number, agent.config.generation + 1)):
                 break

@@ -156,8 +156,11 @@ void devmodel_lost(struct devmodel_dev *dev, const char *why)
 /* Does a lost device's agent still run, and has not done the reset? It is being ended then. */
 static bool is_stuck(struct devmodel_dev *dev)
 {
+	/* What it wrote for the old epoch is there before it says so. */
+	u64 done = virt_load_acquire(&dev->regs->reset_ack);
+
 	return READ_ONCE(dev->regs->state) == DEVMODEL_DEVICE_READY &&
-	       virt_load_acquire(&dev->regs->reset_ack) != READ_ONCE(dev->driver_regs->epoch);
+	       done != READ_ONCE(dev->driver_regs->epoch);
 }
 
 /**
@@ -294,9 +297,10 @@ bool devmodel_recover(struct devmodel_dev *dev)
 {
 	struct devmodel_device_regs now;
 
-	if (READ_ONCE(dev->regs->state) != DEVMODEL_DEVICE_READY ||
-	    READ_ONCE(dev->regs->generation) == dev->identity.generation ||
-	    virt_load_acquire(&dev->regs->magic) != DEVMODEL_MAGIC)
+	/* Written last: whoever finds it finds the rest. */
+	if (virt_load_acquire(&dev->regs->magic) != DEVMODEL_MAGIC ||
+	    READ_ONCE(dev->regs->state) != DEVMODEL_DEVICE_READY ||
+	    READ_ONCE(dev->regs->generation) == dev->identity.generation)
 		return false;
 	memcpy(&now, dev->regs, sizeof(now));
 	if (!is_same(dev, &now)) {

@@ -51,6 +51,10 @@ int devmodel_stats_read(struct devmodel_dev *dev, struct devmodel_mirror *mirror
 		.mirrors = atomic64_read(&ours->mirrors),
 		.page_table_pages = atomic64_read(&ours->page_table_pages),
 		.programs = READ_ONCE(theirs->programs),
+		.lost = devmodel_is_lost(dev),
+		.generation = dev->identity.generation,
+		.restarts = READ_ONCE(dev->generation) - 1,
+		.pages_aside = atomic64_read(&dev->pages_aside),
 	};
 	devmodel_exit(dev, idx);
 	if (dev->devmem.ready) {
@@ -100,6 +104,10 @@ static int stats_show(struct seq_file *file, void *unused)
 	SHOW(mirrors);
 	SHOW(page_table_pages);
 	SHOW(programs);
+	SHOW(lost);
+	SHOW(generation);
+	SHOW(restarts);
+	SHOW(pages_aside);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(stats);
@@ -118,7 +126,6 @@ static int identity_show(struct seq_file *file, void *unused)
 	seq_printf(file, "hbm          %llu bytes at %#llx of BAR 2\n", regs->hbm_size,
 		   regs->hbm_offset);
 	seq_printf(file, "lost         %d\n", devmodel_is_lost(dev));
-	seq_printf(file, "restarts     %u\n", READ_ONCE(dev->generation) - 1);
 	seq_printf(file, "aside        %lld pages\n", atomic64_read(&dev->pages_aside));
 	return 0;
 }

@@ -20,7 +20,7 @@ static const struct {
 	FIELD(remote_bytes_read), FIELD(remote_bytes_written), FIELD(notifications),
 	FIELD(invalidates), FIELD(pages_dirtied), FIELD(tlb_hits), FIELD(tlb_misses),
 	FIELD(hbm_bytes), FIELD(hbm_bytes_in_use), FIELD(mirrors), FIELD(page_table_pages),
-	FIELD(programs),
+	FIELD(programs), FIELD(lost), FIELD(generation), FIELD(restarts), FIELD(pages_aside),
 };
 
 #define FIELDS (sizeof(fields) / sizeof(fields[0]))

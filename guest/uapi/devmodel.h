@@ -8,7 +8,7 @@
 
 #define DEVMODEL_ABI_MAJOR	1
 #define DEVMODEL_ABI_MINOR	0
-#define DEVMODEL_LAYOUT_HASH	0x9feb4bdf789fd4a4ULL
+#define DEVMODEL_LAYOUT_HASH	0xded91d408956ee1fULL
 #define DEVMODEL_PLACE_SHIFT	8
 
 /* Memory models: how the device's HBM takes part in the kernel's memory management. */
@@ -250,6 +250,14 @@ struct devmodel_stats {
 	__u64 page_table_pages;
 	/* device programs that ended */
 	__u64 programs;
+	/* 1 while the device is lost */
+	__u64 lost;
+	/* DeviceRegs.generation, as the driver knows it */
+	__u64 generation;
+	/* lives of the device that the driver took on after the first */
+	__u64 restarts;
+	/* pages kept aside that a lost device may still write to */
+	__u64 pages_aside;
 	/* device_faults of this mirror */
 	__u64 my_device_faults;
 	/* notifications of this mirror */
@@ -324,7 +332,7 @@ DEVMODEL_AT(devmodel_snapshot, cpu, 16);
 DEVMODEL_AT(devmodel_snapshot, device, 24);
 DEVMODEL_AT(devmodel_snapshot, page_shift, 32);
 DEVMODEL_AT(devmodel_snapshot, reserved, 36);
-DEVMODEL_SIZE(devmodel_stats, 232);
+DEVMODEL_SIZE(devmodel_stats, 264);
 DEVMODEL_AT(devmodel_stats, device_faults, 0);
 DEVMODEL_AT(devmodel_stats, device_fault_batches, 8);
 DEVMODEL_AT(devmodel_stats, device_faults_failed, 16);
@@ -350,9 +358,13 @@ DEVMODEL_AT(devmodel_stats, hbm_bytes_in_use, 168);
 DEVMODEL_AT(devmodel_stats, mirrors, 176);
 DEVMODEL_AT(devmodel_stats, page_table_pages, 184);
 DEVMODEL_AT(devmodel_stats, programs, 192);
-DEVMODEL_AT(devmodel_stats, my_device_faults, 200);
-DEVMODEL_AT(devmodel_stats, my_notifications, 208);
-DEVMODEL_AT(devmodel_stats, my_invalidates, 216);
-DEVMODEL_AT(devmodel_stats, my_page_table_pages, 224);
+DEVMODEL_AT(devmodel_stats, lost, 200);
+DEVMODEL_AT(devmodel_stats, generation, 208);
+DEVMODEL_AT(devmodel_stats, restarts, 216);
+DEVMODEL_AT(devmodel_stats, pages_aside, 224);
+DEVMODEL_AT(devmodel_stats, my_device_faults, 232);
+DEVMODEL_AT(devmodel_stats, my_notifications, 240);
+DEVMODEL_AT(devmodel_stats, my_invalidates, 248);
+DEVMODEL_AT(devmodel_stats, my_page_table_pages, 256);
 
 #endif /* _DEVMODEL_H */

@@ -14,7 +14,7 @@ MISTAKES = {
     "unknown key, far off": (
         "colour: red",
         "colour: unknown key; known here: name, memory, cpus, nodes, accel, qemu, append, "
-        "boot_timeout, trace, kernel, devices, shares",
+        "boot_timeout, trace, restarts, kernel, devices, shares",
     ),
     "unknown key below": (
         "devices: [{modell: private}]",
