@@ -115,8 +115,10 @@ static size_t read_apart(int dev, const char *memory, size_t count)
 	size_t i;
 
 	for (i = 0; i < count; i++)
-		if (devmodel_run(dev, &end, "sum", memory + i * HUGE_SIZE, 1))
+		if (devmodel_run(dev, &end, "sum", memory + i * HUGE_SIZE, 1)) {
+			ktap_note("%s", devmodel_error());
 			break;
+		}
 	return i;
 }
 

@@ -177,6 +177,120 @@ static void many_stuck(int dev)
 	stall_end(&stall);
 }
 
+/* Who is killed while stuck leaves a worker behind: that is his, too. */
+static void no_more_than_others(int dev)
+{
+	enum { PROCESSES = 300, CONTEXTS = 256, USER = 1000 };
+	struct stall stall = stall_begin();
+	size_t stuck = 0;
+	int told[2], i;
+	char byte;
+
+	EXPECT(!pipe(told));
+	/* Nobody counts the READs. */
+	for (i = 0; i < PROCESSES; i++) {
+		pid_t child = fork();
+
+		EXPECT(child >= 0);
+		if (!child) {
+			int fd, own;
+
+			EXPECT(!setgid(USER) && !setuid(USER));
+			fd = stall_open(&stall);
+			own = devmodel_open(NULL);
+			if (own < 0) {
+				EXPECT_EQ(errno, EMFILE);
+				EXPECT_EQ(write(told[1], "0", 1), 1);
+				_exit(0);
+			}
+			touch(own, stall_map(fd), TOUCH_READ);
+			while (!stats_now(own).my_device_faults)
+				millisecond();
+			EXPECT_EQ(write(told[1], "1", 1), 1);
+			for (;;)
+				pause();
+		}
+		EXPECT_EQ(read(told[0], &byte, 1), 1);
+		stuck += byte == '1';
+		kill(child, SIGKILL);
+		wait_child(child);
+	}
+	others_go_on(dev, 1);
+	stall_end(&stall);
+	ktap_note("%zu workers of one user's at once", stuck);
+	EXPECT(stuck <= CONTEXTS);
+}
+
+/* Its own memory, read through the kernel, whose mmap_lock is held while it does not come. */
+static void *read_through_kernel(void *memory)
+{
+	int fd = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+	char byte;
+
+	if (pread(fd, &byte, 1, (uintptr_t)memory) < 0)
+		return NULL;
+	return NULL;
+}
+
+static void *open_when_told(void *go)
+{
+	char byte;
+
+	if (read(*(int *)go, &byte, 1) == 1)
+		devmodel_open(NULL);
+	return NULL;
+}
+
+/* Opening takes the address space's lock, and may wait for it. */
+static void opening(int dev)
+{
+	struct stall stall = stall_begin();
+	unsigned int left;
+	pid_t child, other;
+	int told[2], status;
+	char byte;
+
+	(void)dev;
+	EXPECT(!pipe(told));
+	child = fork();
+	if (!child) {
+		int fd = stall_open(&stall), go[2];
+		void *memory = stall_map(fd);
+		pthread_t thread;
+
+		EXPECT(!madvise(memory, STALL_PAGES * page_size(), MADV_RANDOM) && !pipe(go));
+		EXPECT(!pthread_create(&thread, NULL, open_when_told, go));
+		EXPECT(!pthread_create(&thread, NULL, read_through_kernel, memory));
+		stall_wait(&stall, 1);
+		/* From here on this address space can map nothing. */
+		EXPECT_EQ(write(go[1], "", 1), 1);
+		EXPECT_EQ(write(told[1], "", 1), 1);
+		for (;;)
+			pause();
+	}
+	EXPECT_EQ(read(told[0], &byte, 1), 1);
+	/* Again and again, as nothing tells when the first one has come to where it waits. */
+	for (left = 50; left; left--) {
+		unsigned int patience = 5000;
+
+		other = fork();
+		if (!other) {
+			EXPECT_OK(devmodel_open(NULL));
+			_exit(0);
+		}
+		while (waitpid(other, &status, WNOHANG) == 0) {
+			if (!patience--)
+				ktap_fail(__FILE__, __LINE__, "another's open waits, too");
+			millisecond();
+		}
+		EXPECT_EQ(status, 0);
+		millisecond();
+	}
+	kill(child, SIGKILL);
+	stall_end(&stall);
+	EXPECT_EQ(wait_child(child), 128 + SIGKILL);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct ktap_test tests[] = {
@@ -186,6 +300,9 @@ int main(int argc, char **argv)
 		{ .name = "others go on while a migration is stuck", .run = by_migration,
 		  .needs = KTAP_HBM },
 		{ .name = "others go on while many are stuck", .run = many_stuck },
+		{ .name = "workers that are stuck are of those a user may have",
+		  .run = no_more_than_others, .seconds = 120 },
+		{ .name = "an open that waits holds up no other", .run = opening },
 		{ .name = "a stuck program ends with the file system", .run = file_system_ends },
 	};
 
