@@ -11,6 +11,7 @@
 #include <linux/memremap.h>
 #include <linux/migrate.h>
 #include <linux/mm.h>
+#include <linux/mmap_lock.h>
 #include <linux/mmu_notifier.h>
 #include <linux/rmap.h>
 #include <linux/slab.h>
@@ -108,6 +109,19 @@ static inline void devmodel_lock_frames(unsigned long *pfns, unsigned long count
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 6, 0)
 #define put_memory_type(type)	destroy_memory_type(type)
 #endif
+
+/* mmap_write_trylock() lost its last user in the kernel, and went. */
+static inline bool devmodel_mmap_write_trylock(struct mm_struct *mm)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)
+	return mmap_write_trylock(mm);
+#else
+	if (!down_write_trylock(&mm->mmap_lock))
+		return false;
+	mm_lock_seqcount_begin(mm);
+	return true;
+#endif
+}
 
 /* Only a kernel with the coherent device memory patch has it. */
 #ifdef MHP_COHERENT_DEVICE

@@ -200,7 +200,7 @@ struct devmodel_touches {
  * @fault_wait: where the fault thread sleeps
  * @fault_thread: sorts faults
  * @mirrors_lock: protects @mirrors
- * @mirrors: context id to mirror
+ * @mirrors: context id to mirror, also of those whose file is closed
  * @aside: pages that a lost device may still write to, see aside.c
  * @pages_aside: how many they are
  * @devmem: HBM
@@ -315,6 +315,7 @@ struct devmodel_fault_queue {
  *	see DOC: Locking
  * @generation: the life of the device that knows this context
  * @root: top page of the device page table
+ * @closed: its file is; under dev->mirrors_lock
  * @ending: it is about to be stopped, no page is claimed for the device alone any more
  * @stopped: the device uses this mirror no longer
  * @released: and release() has been
@@ -330,6 +331,7 @@ struct devmodel_mirror {
 	struct devmodel_dev *dev;
 	struct mm_struct *mm;
 	kuid_t owner;
+	bool closed;
 	struct kref ref;
 	u32 ctx;
 

@@ -298,8 +298,7 @@ static bool lock_soon(struct mm_struct *mm)
  */
 void devmodel_exclusive_end_all(struct devmodel_mirror *mirror)
 {
-	unsigned long address = 0;
-
+	unsigned long address = 0, again;
 	bool released;
 
 	mutex_lock(&mirror->pt_lock);
@@ -312,7 +311,10 @@ void devmodel_exclusive_end_all(struct devmodel_mirror *mirror)
 	for (; find_exclusive(mirror, &address, ULONG_MAX & PAGE_MASK); address += PAGE_SIZE) {
 		if (!lock_soon(mirror->mm))
 			break;
-		fixup_user_fault(mirror->mm, address, 0, NULL);
+		/* Meanwhile something else may be mapped there, that does not come. */
+		again = address;
+		if (find_exclusive(mirror, &again, address + PAGE_SIZE))
+			fixup_user_fault(mirror->mm, address, 0, NULL);
 		mmap_read_unlock(mirror->mm);
 		cond_resched();
 	}

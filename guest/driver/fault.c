@@ -200,6 +200,8 @@ static void migrate_on_touch(struct devmodel_mirror *mirror, unsigned long start
 		enum devmodel_policy policy = devmodel_policy_get(mirror, start, &next);
 		unsigned long from = start, to;
 
+		if (READ_ONCE(mirror->stopped) || devmodel_go_on(mirror->dev))
+			return;
 		next = min3(next, end, ALIGN(start + 1, HUGE_SIZE));
 		to = next;
 		if (policy != DEVMODEL_POLICY_ON_TOUCH)

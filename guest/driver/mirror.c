@@ -295,7 +295,7 @@ static int mirror_enter(struct devmodel_mirror *mirror)
 
 	mutex_lock(&dev->mirrors_lock);
 	xa_for_each(&dev->mirrors, ctx, other) {
-		if (other->mm == mirror->mm)
+		if (other->mm == mirror->mm && !other->closed)
 			ret = -EBUSY;
 		owned += uid_eq(other->owner, mirror->owner);
 	}
@@ -312,18 +312,43 @@ static int mirror_enter(struct devmodel_mirror *mirror)
 	return ret;
 }
 
-static void mirror_leave(struct devmodel_mirror *mirror)
+/* Its file is closed. Its worker may be stuck, and holds the context until it is not. */
+static void mirror_close(struct devmodel_mirror *mirror)
 {
 	mutex_lock(&mirror->dev->mirrors_lock);
-	xa_erase(&mirror->dev->mirrors, mirror->ctx);
+	mirror->closed = true;
 	mutex_unlock(&mirror->dev->mirrors_lock);
+}
+
+/*
+ * Opening a device holds up all others who open one (misc_mtx), so this does not
+ * wait for long: the lock may be held by who waits for memory that does not come.
+ */
+static int mirror_watch(struct devmodel_mirror *mirror)
+{
+	unsigned long deadline = jiffies + HZ / 4;
+	int ret;
+
+	while (!devmodel_mmap_write_trylock(mirror->mm)) {
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		if (time_after(jiffies, deadline))
+			return -EAGAIN;
+		schedule_timeout_killable(1);
+	}
+	ret = mmu_interval_notifier_insert_locked(&mirror->notifier, mirror->mm, 0,
+						  ULONG_MAX & PAGE_MASK,
+						  &mirror_notifier_ops);
+	mmap_write_unlock(mirror->mm);
+	return ret;
 }
 
 /**
  * devmodel_mirror_register() - mirror the current address space on a device
  * @dev: the device
  *
- * Return: the mirror, or an ERR_PTR: -EBUSY if there is one already, -EINVAL
+ * Return: the mirror, or an ERR_PTR: -EAGAIN if the address space is busy for too
+ * long, -EBUSY if there is one already, -EINVAL
  * without an address space, -EMFILE if the user has as many as he may have,
  * -ENOSPC if the device has no more contexts, -EIO if it is lost, -ENODEV if it
  * leaves.
@@ -363,10 +388,9 @@ struct devmodel_mirror *devmodel_mirror_register(struct devmodel_dev *dev)
 	ret = mirror_enter(mirror);
 	if (ret)
 		goto err_put;
-	ret = mmu_interval_notifier_insert(&mirror->notifier, mirror->mm, 0,
-					   ULONG_MAX & PAGE_MASK, &mirror_notifier_ops);
+	ret = mirror_watch(mirror);
 	if (ret)
-		goto err_leave;
+		goto err_put;
 	mutex_lock(&mirror->pt_lock);
 	ret = mirror_create_context(mirror);
 	if (!ret) {
@@ -390,9 +414,8 @@ struct devmodel_mirror *devmodel_mirror_register(struct devmodel_dev *dev)
 
 err_notifier:
 	mmu_interval_notifier_remove(&mirror->notifier);
-err_leave:
-	mirror_leave(mirror);
 err_put:
+	mirror_close(mirror);
 	/* Whoever goes through the mirrors may have found it already. */
 	devmodel_mirror_put(mirror);
 	return ERR_PTR(ret);
@@ -402,6 +425,11 @@ static void mirror_free(struct kref *ref)
 {
 	struct devmodel_mirror *mirror = container_of(ref, struct devmodel_mirror, ref);
 
+	/* Only now may the context be given out again. 0 was none. */
+	mutex_lock(&mirror->dev->mirrors_lock);
+	if (mirror->ctx)
+		xa_erase(&mirror->dev->mirrors, mirror->ctx);
+	mutex_unlock(&mirror->dev->mirrors_lock);
 	mutex_lock(&mirror->pt_lock);
 	devmodel_pt_fini(mirror);
 	mutex_unlock(&mirror->pt_lock);
@@ -416,7 +444,9 @@ static void mirror_free(struct kref *ref)
 
 void devmodel_mirror_put(struct devmodel_mirror *mirror)
 {
-	kref_put(&mirror->ref, mirror_free);
+	/* Its address alone is used after this. */
+	if (!kref_put(&mirror->ref, mirror_free))
+		wake_up_var(mirror);
 }
 
 /**
@@ -436,10 +466,8 @@ struct devmodel_mirror *devmodel_mirror_get(struct devmodel_dev *dev, u32 ctx)
 	mutex_lock(&dev->mirrors_lock);
 	mirror = xa_load(&dev->mirrors, ctx);
 	/* Pairs with devmodel_mirror_register(). */
-	if (mirror && smp_load_acquire(&mirror->stopped))
+	if (mirror && (smp_load_acquire(&mirror->stopped) || !kref_get_unless_zero(&mirror->ref)))
 		mirror = NULL;
-	if (mirror)
-		kref_get(&mirror->ref);
 	mutex_unlock(&dev->mirrors_lock);
 	return mirror;
 }
@@ -453,9 +481,10 @@ void devmodel_mirror_unregister(struct devmodel_mirror *mirror)
 	devmodel_mirror_stop(mirror);
 	devmodel_programs_drop(mirror);
 	mmu_interval_notifier_remove(&mirror->notifier);
-	/* Only now may the context id be given out again. */
-	mirror_leave(mirror);
+	mirror_close(mirror);
 	atomic64_dec(&mirror->dev->stats.mirrors);
+	/* A worker that is not stuck is about to end: who closes a device may unload its driver. */
+	wait_var_event_timeout(mirror, kref_read(&mirror->ref) == 1, HZ / 5);
 	devmodel_mirror_put(mirror);
 }
 
@@ -471,9 +500,9 @@ struct devmodel_mirror *devmodel_mirror_next(struct devmodel_dev *dev, unsigned 
 	struct devmodel_mirror *mirror;
 
 	mutex_lock(&dev->mirrors_lock);
-	mirror = xa_find_after(&dev->mirrors, ctx, ULONG_MAX, XA_PRESENT);
-	if (mirror)
-		kref_get(&mirror->ref);
+	do
+		mirror = xa_find_after(&dev->mirrors, ctx, ULONG_MAX, XA_PRESENT);
+	while (mirror && !kref_get_unless_zero(&mirror->ref));
 	mutex_unlock(&dev->mirrors_lock);
 	return mirror;
 }

@@ -115,6 +115,8 @@ int devmodel_open(const char *path)
 			      path);
 	case EBUSY:
 		return failed("%s: this process has it open already", path);
+	case EAGAIN:
+		return failed("%s: this process's memory is busy; try again", path);
 	case EMFILE:
 		return failed("%s: this user has as many contexts as one may have", path);
 	case ENOSPC:
