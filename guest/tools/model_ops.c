@@ -180,7 +180,7 @@ void reap(void)
 
 void run_fork(struct operation *op)
 {
-	int told[2];
+	int told[2], tries = 0;
 	char byte;
 
 	reap();
@@ -194,7 +194,13 @@ void run_fork(struct operation *op)
 	fflush(stderr);
 	if (pipe(told))
 		disagree(0, "pipe: %s", strerror(errno));
-	run.child = fork();
+	/*
+	 * The kernel gives up with ENOMEM where it meets a page that a device has
+	 * alone and that is locked (copy_pte_range()). Compaction and reclaim lock
+	 * pages as they like; see "Exclusive access" in docs/driver.md.
+	 */
+	while ((run.child = fork()) < 0 && errno == ENOMEM && tries++ < 100)
+		usleep(1000);
 	if (run.child < 0)
 		disagree(0, "fork: %s", strerror(errno));
 	if (!run.child)
