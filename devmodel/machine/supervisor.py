@@ -151,15 +151,13 @@ class Supervisor:
     async def _start(self) -> None:
         plan = self._plan
         with contextlib.ExitStack() as stack:
-            ram = memory.create(f"ram-{plan.name}", plan.ram_bytes)
-            stack.callback(os.close, ram)
+            # Kept, so that an agent can be started again.
+            ram = self._ram = memory.create(f"ram-{plan.name}", plan.ram_bytes)
             qmp, qemu_qmp = socket.socketpair()
             console, qemu_console = socket.socketpair()
             self._sockets += [qmp, console]
             for sock in (qemu_qmp, qemu_console):
                 stack.callback(sock.close)
-            # Kept, so that an agent can be started again.
-            self._ram = os.dup(ram)
             for number in range(len(self._endpoints)):
                 self.agents.append(self._start_agent(number, 1))
                 self._tasks.append(self._loop.create_task(self._watch_agent(number)))
@@ -188,7 +186,7 @@ class Supervisor:
             self.state.changed.notify_all()
 
     def _start_agent(self, number: int, generation: int) -> Agent:
-        agent = Agent.start(
+        return Agent.start(
             self._endpoints,
             number,
             self._ram,
@@ -197,15 +195,15 @@ class Supervisor:
             generation=generation,
             trace=self._plan.trace,
         )
-        self._tasks.append(self._loop.create_task(self._watch_resets(agent)))
-        return agent
 
     async def _watch_agent(self, number: int) -> None:
         """Start another agent for one that has ended, as often as may be; then it is lost."""
         began: list[float] = []
         while True:
             agent = self.agents[number]
+            resets = self._loop.create_task(self._watch_resets(agent))
             await _ended(agent.process)
+            resets.cancel()
             if self._stopping:
                 return
             now = self._loop.time()
@@ -235,10 +233,9 @@ class Supervisor:
 
     async def _watch_resets(self, agent: Agent) -> None:
         """End an agent that does not do what a driver asks for that has given it up."""
-        while agent.process.poll() is None:
+        while not agent.overdue(self._loop.time()):
             await asyncio.sleep(RESET_LOOK_SECONDS)
-            if agent.overdue(self._loop.time()):
-                agent.process.kill()
+        agent.process.kill()
 
     async def _read_console(self, sock: socket.socket) -> None:
         sock.setblocking(False)

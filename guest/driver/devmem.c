@@ -219,7 +219,7 @@ u64 devmodel_bus_address(struct devmodel_dev *dev, struct page *page)
 /**
  * devmodel_bus_page() - the page at a bus address
  * @dev: the device
- * @bus: from a page table entry, which only this driver writes
+ * @bus: a page table entry, which only this driver writes, or the address in it
  *
  * Return: the page, or NULL.
  */

@@ -173,8 +173,7 @@ static void visit_exclusive(struct pt_walk *walk, struct page *table, u64 *entry
 	if (!(value & DEVMODEL_PTE_ATOMIC))
 		return;
 	/* Private pages are the device's by nature. */
-	page = devmodel_bus_page(walk->mirror->dev, value & (DEVMODEL_PTE_ADDRESS |
-							    DEVMODEL_PTE_APERTURE));
+	page = devmodel_bus_page(walk->mirror->dev, value);
 	if (!page || is_device_private_page(page))
 		return;
 	walk->first = address;

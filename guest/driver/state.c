@@ -214,6 +214,13 @@ bool devmodel_answers(struct devmodel_dev *dev)
 	return !devmodel_is_lost(dev);
 }
 
+/* Is another life of a lost device there? */
+static bool has_begun(struct devmodel_dev *dev)
+{
+	return READ_ONCE(dev->regs->state) == DEVMODEL_DEVICE_READY &&
+	       READ_ONCE(dev->regs->generation) != dev->identity.generation;
+}
+
 /**
  * devmodel_may_return() - may a lost device have another life?
  * @dev: the device
@@ -222,15 +229,14 @@ bool devmodel_answers(struct devmodel_dev *dev)
  */
 bool devmodel_may_return(struct devmodel_dev *dev)
 {
-	bool may = false;
+	bool may;
 	int idx;
 
 	if (time_after(jiffies, READ_ONCE(dev->lost_since) + DEVMODEL_RETURN) ||
 	    !devmodel_enter(dev, &idx))
 		return false;
 	may = READ_ONCE(dev->regs->state) == DEVMODEL_DEVICE_RESTARTING || is_stuck(dev) ||
-	      (READ_ONCE(dev->regs->state) == DEVMODEL_DEVICE_READY &&
-	       READ_ONCE(dev->regs->generation) != dev->identity.generation);
+	      has_begun(dev);
 	devmodel_exit(dev, idx);
 	return may;
 }
@@ -298,9 +304,7 @@ bool devmodel_recover(struct devmodel_dev *dev)
 	struct devmodel_device_regs now;
 
 	/* Written last: whoever finds it finds the rest. */
-	if (virt_load_acquire(&dev->regs->magic) != DEVMODEL_MAGIC ||
-	    READ_ONCE(dev->regs->state) != DEVMODEL_DEVICE_READY ||
-	    READ_ONCE(dev->regs->generation) == dev->identity.generation)
+	if (virt_load_acquire(&dev->regs->magic) != DEVMODEL_MAGIC || !has_begun(dev))
 		return false;
 	memcpy(&now, dev->regs, sizeof(now));
 	if (!is_same(dev, &now)) {

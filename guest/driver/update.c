@@ -25,8 +25,7 @@ static void visit_take(struct pt_walk *walk, struct page *table, u64 *entry,
 
 static bool entry_dirty_page(struct devmodel_mirror *mirror, u64 value)
 {
-	struct page *page = devmodel_bus_page(mirror->dev, value & (DEVMODEL_PTE_ADDRESS |
-								   DEVMODEL_PTE_APERTURE));
+	struct page *page = devmodel_bus_page(mirror->dev, value);
 
 	/*
 	 * The CPU's page table maps the page until this callback returns, so
@@ -46,8 +45,7 @@ static void entry_hold_page(struct devmodel_mirror *mirror, u64 value)
 
 	if (!devmodel_is_lost(mirror->dev))
 		return;
-	page = devmodel_bus_page(mirror->dev, value & (DEVMODEL_PTE_ADDRESS |
-						       DEVMODEL_PTE_APERTURE));
+	page = devmodel_bus_page(mirror->dev, value);
 	if (page)
 		devmodel_hold_page(mirror->dev, page);
 }
