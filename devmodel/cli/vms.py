@@ -251,6 +251,7 @@ def run_exec(arguments: argparse.Namespace) -> int:
         raise CommandTimeout(
             f"`{shown}` did not end within {arguments.timeout:g} s",
             hint="it was killed; --timeout gives it longer",
+            details=error.where,
         ) from error
     finally:
         shell.close()

@@ -334,7 +334,8 @@ class Machine:
         """What a failure of the shell means for the VM."""
         if isinstance(error, ShellTimeout) and _answers(running):
             message = f"`{what}` did not end within {timeout:g} s"
-            return CommandTimeout(message, hint="it was killed; --timeout gives it longer")
+            hint = "it was killed; --timeout gives it longer"
+            return CommandTimeout(message, hint=hint, details=error.where)
         self._silent = True
         gone = isinstance(error, ShellGone)
         symptom = str(error) if gone else f"no end of `{what}` after {timeout:g} s"

@@ -18,6 +18,11 @@ CHUNK = 65536
 class ShellTimeout(Exception):
     """The command did not end in time."""
 
+    def __init__(self, message: str, *, where: str = "") -> None:
+        super().__init__(message)
+        self.where = where
+        """Name, state and kernel stack of each of its threads, as the guest told them."""
+
 
 class Input:
     """What a command reads: bytes that are there, or a descriptor from which they come."""

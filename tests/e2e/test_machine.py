@@ -92,8 +92,11 @@ def test_files_go_in_and_out_unchanged(guest: Machine, tmp_path: Path) -> None:
 
 
 def test_a_command_that_takes_too_long_is_killed(guest: Machine) -> None:
-    with pytest.raises(CommandTimeout, match="did not end within 1 s"):
+    with pytest.raises(CommandTimeout, match="did not end within 1 s") as caught:
         guest.run(["sleep", "1234"], timeout=1)
+    # Where it was, for who wonders why.
+    assert "Name:\tsleep" in caught.value.details
+    assert "nanosleep" in caught.value.details
     assert guest.run("ps | grep '[s]leep 1234'").stdout == ""
 
 

@@ -43,7 +43,7 @@ def probe(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def probes(model: str) -> dict[str, dict[str, Any]]:
-    done = probe("--model", model, "--json")
+    done = probe("--model", model, "--json", "-v")
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout)
     assert list(found) == ["probes"]
