@@ -180,4 +180,7 @@ def run(config: MachineConfig, wanted: Sequence[str], *, json: bool, console: Co
 
 def _line(found: Finding) -> str:
     ending = "ok" if found.ok else f"NOT ok {found.why}".rstrip()
-    return f"{found.name}: {found.arrived} of {found.of} pages on the node, {ending}"
+    return (
+        f"{found.name}: {found.arrived} of {found.of} pages on the node, {ending},"
+        f" {found.seconds:.1f} s"
+    )
