@@ -4,7 +4,9 @@
  * their destinations, tables, pages that it had mapped. It is nobody else's
  * until the device can do no harm any more, see devmodel_may_write().
  */
-#include "devmodel.h"
+#include "aside.h"
+#include "device.h"
+#include "state.h"
 
 /**
  * devmodel_put_page() - let go of a page that the device was given

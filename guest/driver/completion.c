@@ -7,7 +7,10 @@
  */
 #include <linux/slab.h>
 
-#include "devmodel.h"
+#include "completion.h"
+#include "device.h"
+#include "ring.h"
+#include "state.h"
 #include "trace.h"
 
 /*

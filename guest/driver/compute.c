@@ -4,7 +4,11 @@
  */
 #include <linux/sched/signal.h>
 
-#include "devmodel.h"
+#include "completion.h"
+#include "compute.h"
+#include "context.h"
+#include "mirror.h"
+#include "state.h"
 #include "trace.h"
 
 /* Launches of one mirror that nobody has waited for yet. */
@@ -31,7 +35,7 @@ int devmodel_launch(struct devmodel_mirror *mirror, struct devmodel_launch *laun
 
 	if (launch->flags || launch->nargs > ARRAY_SIZE(command.args))
 		return -EINVAL;
-	ret = devmodel_mirror_attach(mirror);
+	ret = devmodel_context_attach(mirror);
 	if (ret)
 		return ret;
 	pending = devmodel_pending_new(dev);

@@ -9,8 +9,10 @@
 #include <linux/delay.h>
 #include <linux/ktime.h>
 
-#include "devmodel.h"
-#include "trace.h"
+#include "control.h"
+#include "device.h"
+#include "ring.h"
+#include "state.h"
 
 /* An answer takes some 10 us: spin that long before paying for a sleep. */
 #define SPIN_NS		(40 * NSEC_PER_USEC)

@@ -6,8 +6,11 @@
 #include <linux/io.h>
 #include <linux/slab.h>
 
-#include "devmodel.h"
-#include "trace.h"
+#include "aside.h"
+#include "completion.h"
+#include "copy.h"
+#include "device.h"
+#include "state.h"
 
 /**
  * devmodel_copy_list_new() - room for a list

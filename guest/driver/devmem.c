@@ -5,239 +5,25 @@
  * DEVICE_COHERENT, where they are the HBM window of BAR 2.
  *
  * Either way frame N of the pagemap is HBM offset N * PAGE_SIZE.
- *
- * Frames are given out singly, or as many as a huge page has, aligned like one:
- * any frames that are free will do. When the kernel splits a huge page of ours
- * it needs nothing from us, as we keep nothing about it in its struct pages.
  */
 #include <linux/bitmap.h>
 #include <linux/ioport.h>
+#include <linux/memremap.h>
+#include <linux/pci.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
 
-#include "devmodel.h"
-#include "trace.h"
-
-static void devmem_free(DEVMODEL_FREED *freed)
-{
-	struct page *page = devmodel_freed_page(freed);
-	struct devmodel_dev *dev = page_pgmap(page)->owner;
-	struct devmodel_devmem *devmem = &dev->devmem;
-	unsigned long frame = page_to_pfn(page) - devmodel_first_pfn(dev);
-	unsigned int order = folio_order(page_folio(page));
-	unsigned long flags;
-
-	devmodel_oracle_frames(dev, DEVMODEL_TRACE_FRAME_FREE, page);
-	devmodel_undo_compound(page, order);
-	spin_lock_irqsave(&devmem->lock, flags);
-	if (!WARN_ON_ONCE(!test_bit(frame, devmem->used))) {
-		bitmap_clear(devmem->used, frame, BIT(order));
-		devmem->in_use -= BIT(order);
-	}
-	devmem->lowest = min(devmem->lowest, frame);
-	/* Under the lock: whoever was waiting for this frame takes all of it away. */
-	if (!devmem->in_use)
-		wake_up(&devmem->empty);
-	spin_unlock_irqrestore(&devmem->lock, flags);
-}
+#include "compat.h"
+#include "devmem.h"
+#include "device.h"
+#include "hbm.h"
+#include "node.h"
+#include "touch.h"
 
 static const struct dev_pagemap_ops devmem_ops = {
-	.DEVMODEL_PAGE_FREE = devmem_free,
+	.DEVMODEL_PAGE_FREE = devmodel_frame_free,
 	.migrate_to_ram = devmodel_migrate_to_ram,
 };
-
-/**
- * devmodel_frame_alloc() - take free frames of HBM
- * @dev: the device
- * @order: 0 for one frame, that of a huge page for as many as it has
- *
- * Return: a locked page with one reference, the head of as many as were asked
- * for, or NULL: there are not so many next to each other, or they are going away.
- */
-struct page *devmodel_frame_alloc(struct devmodel_dev *dev, unsigned int order)
-{
-	struct devmodel_devmem *devmem = &dev->devmem;
-	unsigned long flags, frame, count = BIT(order), i;
-	struct page *page;
-
-	if (READ_ONCE(dev->leaving))
-		return NULL;
-	if (devmodel_is_node(dev))
-		return devmodel_node_alloc(dev);
-	spin_lock_irqsave(&devmem->lock, flags);
-	/* Looked at under the lock: see devmodel_leave(). */
-	if (dev->leaving) {
-		spin_unlock_irqrestore(&devmem->lock, flags);
-		return NULL;
-	}
-	frame = bitmap_find_next_zero_area(devmem->used, devmem->frames, devmem->lowest,
-					   count, count - 1);
-	if (!order)
-		devmem->lowest = min(frame + 1, devmem->frames);
-	if (frame < devmem->frames) {
-		bitmap_set(devmem->used, frame, count);
-		devmem->in_use += count;
-	}
-	spin_unlock_irqrestore(&devmem->lock, flags);
-	if (frame >= devmem->frames)
-		return NULL;
-	/* Its last page's past is not its own. */
-	for (i = 0; i < count; i++)
-		clear_bit(frame + i, devmem->young);
-	page = pfn_to_page(devmodel_first_pfn(dev) + frame);
-	devmodel_page_init(page, &devmem->pagemap, order);
-	devmodel_oracle_frames(dev, DEVMODEL_TRACE_FRAME_ALLOC, page);
-	page->zone_device_data = NULL;
-	return page;
-}
-
-/* How many frames hold a page. */
-unsigned long devmodel_devmem_used(struct devmodel_dev *dev)
-{
-	return devmodel_is_node(dev) ? devmodel_node_used(dev) :
-				       READ_ONCE(dev->devmem.in_use);
-}
-
-/* Give back a frame that was allocated and not used. */
-void devmodel_frame_unused(struct page *page)
-{
-	unlock_page(page);
-	put_page(page);
-}
-
-/* Does this page lie in this device's HBM? */
-bool devmodel_is_hbm(struct devmodel_dev *dev, struct page *page)
-{
-	if (devmodel_is_node(dev))
-		return devmodel_on_node(dev, page);
-	return dev->devmem.ready && is_zone_device_page(page) &&
-	       page_pgmap(page) == &dev->devmem.pagemap;
-}
-
-/* The devices by their number in the machine; the HBM of the first few has an aperture. */
-static struct devmodel_dev *peers[DEVMODEL_DEVICES];
-
-/**
- * devmodel_owner() - whose HBM a page lies in
- * @page: any page
- *
- * Return: the device, or NULL for memory that is no devmodel device's.
- */
-struct devmodel_dev *devmodel_owner(struct page *page)
-{
-	unsigned int i;
-
-	if (is_zone_device_page(page))
-		return page_pgmap(page)->ops == &devmem_ops ? page_pgmap(page)->owner : NULL;
-	for (i = 0; i < DEVMODEL_DEVICES; i++) {
-		struct devmodel_dev *dev = READ_ONCE(peers[i]);
-
-		if (dev && devmodel_is_node(dev) && devmodel_on_node(dev, page))
-			return dev;
-	}
-	return NULL;
-}
-
-/* Can this device reach the page: system memory, its own HBM, or that of a peer? */
-bool devmodel_reaches(struct devmodel_dev *dev, struct page *page)
-{
-	struct devmodel_dev *owner = devmodel_owner(page);
-
-	return !is_zone_device_page(page) || (owner && devmodel_reaches_hbm(dev, owner));
-}
-
-/* Can this device reach another one's HBM? There are only so many apertures. */
-bool devmodel_reaches_hbm(struct devmodel_dev *dev, struct devmodel_dev *peer)
-{
-	return peer == dev || peer->identity.number < DEVMODEL_PEERS;
-}
-
-/* All devices with HBM, by their id and 1. */
-static DEFINE_XARRAY(devices);
-
-static struct devmodel_dev *peer_next(unsigned long *id)
-{
-	struct devmodel_dev *peer;
-
-	/* A device that is in there has a reference. */
-	xa_lock(&devices);
-	peer = xa_find_after(&devices, id, ULONG_MAX, XA_PRESENT);
-	if (peer)
-		kref_get(&peer->ref);
-	xa_unlock(&devices);
-	return peer;
-}
-
-/**
- * devmodel_peers_visit() - go through the other devices that hold pages
- * @dev: the device
- * @visit: called for each; the device cannot go away meanwhile; an error is the end
- * @data: for @visit
- *
- * Return: 0, or what @visit returned.
- */
-int devmodel_peers_visit(struct devmodel_dev *dev,
-			 int (*visit)(struct devmodel_dev *peer, void *data), void *data)
-{
-	struct devmodel_dev *peer;
-	unsigned long id = 0;
-	int ret = 0;
-
-	while (!ret && (peer = peer_next(&id))) {
-		int idx;
-
-		if (peer != dev && devmodel_enter(peer, &idx)) {
-			if (!READ_ONCE(peer->leaving) &&
-			    (devmodel_is_node(peer) || READ_ONCE(peer->devmem.in_use)))
-				ret = visit(peer, data);
-			devmodel_exit(peer, idx);
-		}
-		kref_put(&peer->ref, devmodel_dev_release);
-	}
-	return ret;
-}
-
-/**
- * devmodel_bus_address() - a page as the device addresses it
- * @dev: the device
- * @page: one that devmodel_reaches()
- *
- * Return: aperture and offset, as page table entries and copy lists hold them.
- */
-u64 devmodel_bus_address(struct devmodel_dev *dev, struct page *page)
-{
-	struct devmodel_dev *owner = devmodel_owner(page);
-	u64 aperture;
-
-	if (!owner)
-		return page_to_phys(page);
-	aperture = owner == dev ? DEVMODEL_APERTURE_HBM :
-				  DEVMODEL_APERTURE_PEER0 + owner->identity.number;
-	return ((u64)(page_to_pfn(page) - devmodel_first_pfn(owner)) << PAGE_SHIFT) |
-	       aperture << DEVMODEL_PTE_APERTURE_SHIFT;
-}
-
-/**
- * devmodel_bus_page() - the page at a bus address
- * @dev: the device
- * @bus: a page table entry, which only this driver writes, or the address in it
- *
- * Return: the page, or NULL.
- */
-struct page *devmodel_bus_page(struct devmodel_dev *dev, u64 bus)
-{
-	unsigned long pfn = (bus & DEVMODEL_PTE_ADDRESS) >> PAGE_SHIFT;
-	u64 aperture = (bus & DEVMODEL_PTE_APERTURE) >> DEVMODEL_PTE_APERTURE_SHIFT;
-	struct devmodel_dev *owner = dev;
-
-	/* A peer that goes away brings its pages home first, and so takes this entry. */
-	if (aperture >= DEVMODEL_APERTURE_PEER0)
-		owner = READ_ONCE(peers[aperture - DEVMODEL_APERTURE_PEER0]);
-	if (!owner)
-		return NULL;
-	if (aperture != DEVMODEL_APERTURE_SYSTEM)
-		pfn += devmodel_first_pfn(owner);
-	return pfn_valid(pfn) ? pfn_to_page(pfn) : NULL;
-}
 
 static int devmem_range(struct devmodel_dev *dev)
 {
@@ -338,13 +124,10 @@ int devmodel_devmem_init(struct devmodel_dev *dev)
 	}
 ready:
 	devmem->ready = true;
-	err = xa_err(xa_store(&devices, dev->id + 1, dev, GFP_KERNEL));
-	if (err) {
+	err = devmodel_hbm_show(dev);
+	if (err)
 		devmodel_devmem_fini(dev);
-		return err;
-	}
-	WRITE_ONCE(peers[dev->identity.number], dev);
-	return 0;
+	return err;
 
 err_range:
 	devmem_free_range(dev);
@@ -353,19 +136,12 @@ err_maps:
 	return err;
 }
 
-/* Other devices do not find this one's HBM any more. */
-void devmodel_devmem_hide(struct devmodel_dev *dev)
-{
-	cmpxchg(&peers[dev->identity.number], dev, NULL);
-	xa_cmpxchg(&devices, dev->id + 1, dev, NULL, GFP_KERNEL);
-}
-
 /* Take the struct pages away again. All pages have been migrated out. */
 void devmodel_devmem_fini(struct devmodel_dev *dev)
 {
 	if (!dev->devmem.ready)
 		return;
-	devmodel_devmem_hide(dev);
+	devmodel_hbm_hide(dev);
 	/* Who goes through the frames holds it. */
 	mutex_lock(&dev->devmem.clock_lock);
 	dev->devmem.ready = false;

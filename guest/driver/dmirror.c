@@ -8,13 +8,26 @@
  * (the window), and the device program "copy" runs between the two, through
  * MMU, TLB and replayable faults like any other.
  */
+#include <linux/hmm.h>
 #include <linux/overflow.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
-#include "devmodel.h"
+#include "claim.h"
+#include "compute.h"
+#include "dmirror.h"
+#include "evict.h"
+#include "hbm.h"
+#include "fault.h"
+#include "migrate.h"
+#include "mirror.h"
+#include "pagetable.h"
+#include "range.h"
+#include "state.h"
+#include "update.h"
+#include "walk.h"
 
 /* lib/test_hmm_uapi.h is not among a kernel's installed headers. */
 struct hmm_dmirror_cmd {

@@ -23,9 +23,15 @@
 #include <linux/bitmap.h>
 #include <linux/sched/mm.h>
 
+#include "context.h"
+#include "control.h"
+#include "evict.h"
+#include "hbm.h"
 #include "migration.h"
-#include "pagetable.h"
+#include "mirror.h"
+#include "state.h"
 #include "trace.h"
+#include "walk.h"
 
 /* Pages to move out at least, so that not each single page costs a round. */
 #define EVICT_BATCH	256
@@ -66,10 +72,10 @@ static void visit_age(struct pt_walk *walk, struct page *table, u64 *entry,
 		return;
 	for (i = 0; i < BIT(level * DEVMODEL_LEVEL_BITS); i++)
 		set_bit(hbm_frame(value) + i, walk->young);
-	if (walk->count && walk->first == (address & ~(LEAF_SIZE - 1)))
+	if (walk->count && walk->first == (address & ~(PT_LEAF_SIZE - 1)))
 		return;
 	age_region(walk);
-	walk->first = address & ~(LEAF_SIZE - 1);
+	walk->first = address & ~(PT_LEAF_SIZE - 1);
 	walk->count = 1;
 }
 
@@ -92,7 +98,7 @@ static void collect_accessed(struct devmodel_dev *dev)
 
 	while ((mirror = devmodel_mirror_next(dev, &ctx))) {
 		mutex_lock(&mirror->pt_lock);
-		if (!mirror->stopped && devmodel_is_attached(mirror))
+		if (!mirror->stopped && devmodel_context_is_known(mirror))
 			collect_of(mirror, dev->devmem.young);
 		mutex_unlock(&mirror->pt_lock);
 		devmodel_mirror_put(mirror);

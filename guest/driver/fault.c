@@ -3,9 +3,20 @@
  * What one replayable fault asks for: pages brought to the device where advice
  * says so, faulted in, and mapped.
  */
+#include <linux/hmm.h>
 #include <linux/sched/mm.h>
 
-#include "devmodel.h"
+#include "claim.h"
+#include "compat.h"
+#include "event.h"
+#include "fault.h"
+#include "hbm.h"
+#include "migrate.h"
+#include "mirror.h"
+#include "pagetable.h"
+#include "policy.h"
+#include "range.h"
+#include "state.h"
 #include "trace.h"
 
 #define HUGE_SIZE	((unsigned long)DEVMODEL_BATCH << PAGE_SHIFT)

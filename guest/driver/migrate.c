@@ -3,11 +3,20 @@
  * Ranges of an address space go to HBM and back: because a program asks, or
  * because the device touches them and the policy says so.
  */
+#include <linux/hmm.h>
+#include <linux/migrate.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 
+#include "compat.h"
+#include "evict.h"
+#include "exclusive.h"
+#include "hbm.h"
+#include "migrate.h"
 #include "migration.h"
-#include "trace.h"
+#include "mirror.h"
+#include "range.h"
+#include "state.h"
 
 /* Which pages a request is about, and where they go. */
 enum way {

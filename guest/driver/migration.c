@@ -11,7 +11,12 @@
 #include <linux/pagemap.h>
 #include <linux/slab.h>
 
+#include "aside.h"
+#include "compat.h"
+#include "copy.h"
+#include "hbm.h"
 #include "migration.h"
+#include "state.h"
 #include "trace.h"
 
 void migration_free(struct migration *batch)

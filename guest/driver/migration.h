@@ -7,7 +7,10 @@
 #ifndef _DEVMODEL_MIGRATION_H
 #define _DEVMODEL_MIGRATION_H
 
-#include "devmodel.h"
+#include <linux/migrate.h>
+
+#include "copy.h"
+#include "device.h"
 
 /**
  * struct migration - a batch of pages on its way

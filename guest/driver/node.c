@@ -14,7 +14,9 @@
 #include <linux/slab.h>
 #include <linux/string.h>
 
-#include "devmodel.h"
+#include "compat.h"
+#include "device.h"
+#include "node.h"
 
 /* How long pages may take to leave the node before its removal is given up. */
 #define LEAVE_TIMEOUT	(10 * HZ)

@@ -12,7 +12,11 @@
 #include <linux/delay.h>
 #include <linux/ktime.h>
 
-#include "devmodel.h"
+#include "device.h"
+#include "mirror.h"
+#include "oracle.h"
+#include "ring.h"
+#include "state.h"
 
 #define TIMEOUT_NS	(10 * NSEC_PER_SEC)
 
@@ -125,13 +129,13 @@ void devmodel_oracle_mirror(struct devmodel_mirror *mirror, enum devmodel_trace 
 
 /* Frames of HBM were given out (FRAME_ALLOC), or are about to be free (FRAME_FREE). */
 void devmodel_oracle_frames(struct devmodel_dev *dev, enum devmodel_trace kind,
-			    struct page *page)
+			    u64 bus, unsigned long npages)
 {
 	if (!devmodel_oracle_listens(dev))
 		return;
 	devmodel_oracle_write(dev, (struct devmodel_trace_record) {
 		.kind = kind,
-		.bus = devmodel_bus_address(dev, page),
-		.npages = folio_nr_pages(page_folio(page)),
+		.bus = bus,
+		.npages = npages,
 	});
 }

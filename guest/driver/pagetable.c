@@ -10,7 +10,14 @@
  *
  * A table page counts its non-zero entries in page->private. All under pt_lock.
  */
+#include <linux/hmm.h>
+
+#include "aside.h"
+#include "hbm.h"
+#include "mirror.h"
+#include "oracle.h"
 #include "pagetable.h"
+#include "walk.h"
 
 static struct page *table_new(gfp_t gfp)
 {
@@ -27,10 +34,10 @@ static void table_count(struct devmodel_mirror *mirror, int by)
 	atomic64_add(by, &mirror->dev->stats.page_table_pages);
 }
 
-void table_free(struct devmodel_mirror *mirror, struct page *page)
+void devmodel_pt_free(struct devmodel_mirror *mirror, struct page *table)
 {
-	set_page_private(page, 0);
-	devmodel_put_page(mirror->dev, page);
+	set_page_private(table, 0);
+	devmodel_put_page(mirror->dev, table);
 	table_count(mirror, -1);
 }
 
@@ -75,139 +82,12 @@ void devmodel_pt_stash_free(struct devmodel_pt_stash *stash)
 		__free_page(stash->pages[--stash->count]);
 }
 
-static void pt_walk_level(struct pt_walk *walk, struct page *table, int level,
-			  unsigned long start, unsigned long end)
-{
-	unsigned long size = 1UL << level_shift(level);
-	unsigned long address = start & ~(size - 1);
-	u64 *entries = table_of(table);
-
-	if (!page_private(table))
-		return;
-	for (; address < end && !walk->done; address += size) {
-		u64 *entry = &entries[level_index(address, level)];
-		u64 value = READ_ONCE(*entry);
-
-		if (!(value & ~(DEVMODEL_PTE_ACCESSED | DEVMODEL_PTE_DIRTY)))
-			continue;
-		if (level && !(value & DEVMODEL_PTE_LEAF))
-			pt_walk_level(walk, entry_table(value), level - 1,
-				      max(start, address), min(end, address + size));
-		else
-			walk->visit(walk, table, entry, address, level);
-	}
-}
-
-void pt_walk(struct pt_walk *walk)
-{
-	unsigned long limit = 1UL << level_shift(DEVMODEL_LEVELS);
-
-	walk->end = min(walk->end, limit);
-	if (walk->mirror->root && walk->start < walk->end)
-		pt_walk_level(walk, walk->mirror->root, DEVMODEL_LEVELS - 1,
-			      walk->start, walk->end);
-}
-
-static void visit_count(struct pt_walk *walk, struct page *table, u64 *entry,
-			unsigned long address, int level)
-{
-	u64 value = READ_ONCE(*entry);
-
-	walk->tally.entries++;
-	if (value & DEVMODEL_PTE_VALID)
-		walk->tally.valid += BIT(level * DEVMODEL_LEVEL_BITS);
-	if (value & DEVMODEL_PTE_WRITE)
-		walk->tally.writable += BIT(level * DEVMODEL_LEVEL_BITS);
-}
-
-/* What the device may do in a range: entries in use, pages valid, pages writable. */
-struct devmodel_pt_count devmodel_pt_count(struct devmodel_mirror *mirror,
-					   unsigned long start, unsigned long end)
-{
-	struct pt_walk walk = {
-		.mirror = mirror, .start = start, .end = end, .visit = visit_count,
-	};
-
-	pt_walk(&walk);
-	return walk.tally;
-}
-
-static void visit_read(struct pt_walk *walk, struct page *table, u64 *entry,
-		       unsigned long address, int level)
-{
-	unsigned long size = 1UL << level_shift(level);
-	unsigned long from = max(address, walk->start);
-	unsigned long to = min(address + size, walk->end);
-	u64 value = READ_ONCE(*entry);
-
-	for (; from < to; from += PAGE_SIZE)
-		walk->ptes[(from - walk->start) >> PAGE_SHIFT] =
-			value + ((from - address) & ~(PAGE_SIZE - 1));
-}
-
-/**
- * devmodel_pt_read() - the device page table's entries of a range
- * @mirror: the mirror, pt_lock held
- * @start: page aligned
- * @end: page aligned
- * @ptes: one per page; the pages of a huge leaf each with their own address
- */
-void devmodel_pt_read(struct devmodel_mirror *mirror, unsigned long start,
-		      unsigned long end, u64 *ptes)
-{
-	struct pt_walk walk = {
-		.mirror = mirror, .start = start, .end = end, .ptes = ptes,
-		.visit = visit_read,
-	};
-
-	memset(ptes, 0, ((end - start) >> PAGE_SHIFT) * sizeof(*ptes));
-	pt_walk(&walk);
-}
-
-static void visit_exclusive(struct pt_walk *walk, struct page *table, u64 *entry,
-			    unsigned long address, int level)
-{
-	u64 value = READ_ONCE(*entry);
-	struct page *page;
-
-	if (!(value & DEVMODEL_PTE_ATOMIC))
-		return;
-	/* Private pages are the device's by nature. */
-	page = devmodel_bus_page(walk->mirror->dev, value);
-	if (!page || is_device_private_page(page))
-		return;
-	walk->first = address;
-	walk->done = true;
-}
-
-/**
- * devmodel_pt_exclusive() - find a page that the CPUs have been kept away from
- * @mirror: the mirror, pt_lock held
- * @start: page aligned; set to the first such page from there on
- * @end: page aligned
- *
- * Return: whether there is one.
- */
-bool devmodel_pt_exclusive(struct devmodel_mirror *mirror, unsigned long *start,
-			   unsigned long end)
-{
-	struct pt_walk walk = {
-		.mirror = mirror, .start = *start, .end = end, .visit = visit_exclusive,
-	};
-
-	pt_walk(&walk);
-	if (walk.done)
-		*start = walk.first;
-	return walk.done;
-}
-
-/* Free everything. The device uses the context no longer. */
+/* Give the root back: all below it is gone, and the device uses the context no longer. */
 void devmodel_pt_fini(struct devmodel_mirror *mirror)
 {
 	if (!mirror->root)
 		return;
-	devmodel_pt_update(mirror, 0, ULONG_MAX, 0, true);
-	table_free(mirror, mirror->root);
+	devmodel_pt_free(mirror, mirror->root);
 	mirror->root = NULL;
 }
 
@@ -215,19 +95,12 @@ static struct page *pt_table_below(struct devmodel_mirror *mirror,
 				   struct devmodel_pt_stash *stash,
 				   struct page *table, unsigned long address, int level)
 {
-	u64 *entry = &table_of(table)[level_index(address, level)];
+	u64 *entry = &pt_entries(table)[pt_index(address, level)];
 	u64 value = READ_ONCE(*entry);
 	struct page *below;
 
-	if (value & DEVMODEL_PTE_LEAF) {
-		unsigned long leaf = address & ~((1UL << level_shift(level)) - 1);
-
-		/* Small pages where a huge one was: the old leaf goes first. */
-		devmodel_pt_update(mirror, leaf, leaf + PAGE_SIZE, 0, false);
-		value = READ_ONCE(*entry);
-	}
 	if (value & DEVMODEL_PTE_VALID)
-		return entry_table(value);
+		return pt_below(value);
 	if (WARN_ON_ONCE(!stash->count))
 		return NULL;
 	below = stash->pages[--stash->count];
@@ -251,25 +124,24 @@ static u64 pt_entry(struct devmodel_mirror *mirror, unsigned long hmm_pfn, bool 
 	return value | DEVMODEL_PTE_WRITE;
 }
 
-static void pt_set(struct devmodel_mirror *mirror, struct page *table, u64 *entry,
-		   unsigned long address, u64 value)
+/* The kernel tells of every change first, so there is no other frame to be met. */
+static bool pt_is_another(u64 old, u64 value, unsigned long address)
 {
-	u64 old = READ_ONCE(*entry);
 	u64 frame = DEVMODEL_PTE_ADDRESS | DEVMODEL_PTE_APERTURE;
 
-	if (!(old & DEVMODEL_PTE_VALID)) {
-		WRITE_ONCE(*entry, value);
-		set_page_private(table, page_private(table) + 1);
-		return;
-	}
-	if (!((old ^ value) & frame)) {
+	return WARN_ONCE((old & DEVMODEL_PTE_VALID) && ((old ^ value) & frame),
+			 "devmodel: %#lx is mapped to another frame\n", address);
+}
+
+static void pt_set(struct page *table, u64 *entry, u64 value)
+{
+	u64 old = READ_ONCE(*entry);
+
+	if (old & DEVMODEL_PTE_VALID) {
 		/* More rights only; fewer come through an update. */
 		entry_set_low(entry, old | value);
 		return;
 	}
-	/* The kernel tells of every change first, so there is none to meet here. */
-	WARN_ONCE(1, "devmodel: %#lx is mapped to another frame\n", address);
-	devmodel_pt_update(mirror, address, address + PAGE_SIZE, 0, false);
 	WRITE_ONCE(*entry, value);
 	set_page_private(table, page_private(table) + 1);
 }
@@ -304,13 +176,45 @@ static bool pt_is_huge(struct devmodel_mirror *mirror, const struct hmm_range *r
 	unsigned long first = range->hmm_pfns[0];
 	unsigned long i;
 
-	if (range->end - range->start != LEAF_SIZE || !IS_ALIGNED(range->start, LEAF_SIZE) ||
+	if (range->end - range->start != PT_LEAF_SIZE || !IS_ALIGNED(range->start, PT_LEAF_SIZE) ||
 	    hmm_pfn_to_map_order(first) < DEVMODEL_LEVEL_BITS)
 		return false;
-	for (i = 1; i < ENTRIES; i++)
+	for (i = 1; i < PT_ENTRIES; i++)
 		if (range->hmm_pfns[i] != first + i)
 			return false;
 	return true;
+}
+
+static int pt_map_huge(struct devmodel_mirror *mirror, struct page *table, u64 *entry,
+		       const struct hmm_range *range, bool exclusive)
+{
+	u64 value = pt_entry(mirror, range->hmm_pfns[0], exclusive) | DEVMODEL_PTE_LEAF;
+
+	if (pt_is_another(READ_ONCE(*entry), value, range->start))
+		return -EEXIST;
+	pt_tell(mirror, range, exclusive);
+	pt_set(table, entry, value);
+	return 0;
+}
+
+static int pt_map_small(struct devmodel_mirror *mirror, struct page *table,
+			const struct hmm_range *range, bool exclusive)
+{
+	unsigned long i, count = (range->end - range->start) >> PAGE_SHIFT;
+	u64 *entries = &pt_entries(table)[pt_index(range->start, 0)];
+
+	for (i = 0; i < count; i++)
+		if ((range->hmm_pfns[i] & HMM_PFN_VALID) &&
+		    pt_is_another(READ_ONCE(entries[i]),
+				  pt_entry(mirror, range->hmm_pfns[i], exclusive),
+				  range->start + (i << PAGE_SHIFT)))
+			return -EEXIST;
+	pt_tell(mirror, range, exclusive);
+	for (i = 0; i < count; i++)
+		if (range->hmm_pfns[i] & HMM_PFN_VALID)
+			pt_set(table, &entries[i],
+			       pt_entry(mirror, range->hmm_pfns[i], exclusive));
+	return 0;
 }
 
 /**
@@ -320,40 +224,28 @@ static bool pt_is_huge(struct devmodel_mirror *mirror, const struct hmm_range *r
  * @range: within one 2 MiB leaf's reach; pages that are not valid are left out
  * @exclusive: nobody else reaches the pages, see devmodel_mirror_exclusive()
  *
- * Return: 0, or -ENOMEM if the stash ran out.
+ * Return: 0; -ENOMEM if the stash ran out; -EEXIST if something else is mapped
+ * there, which has to be taken away first: nothing was given.
  */
 int devmodel_pt_map(struct devmodel_mirror *mirror, struct devmodel_pt_stash *stash,
 		    const struct hmm_range *range, bool exclusive)
 {
 	struct page *table = mirror->root;
-	unsigned long address = range->start;
 	int level;
 	u64 *entry;
 
 	for (level = DEVMODEL_LEVELS - 1; level > 1; level--) {
-		table = pt_table_below(mirror, stash, table, address, level);
+		table = pt_table_below(mirror, stash, table, range->start, level);
 		if (!table)
 			return -ENOMEM;
 	}
-	entry = &table_of(table)[level_index(address, 1)];
+	entry = &pt_entries(table)[pt_index(range->start, 1)];
 	if (pt_is_huge(mirror, range) &&
-	    (!READ_ONCE(*entry) || (READ_ONCE(*entry) & DEVMODEL_PTE_LEAF))) {
-		pt_tell(mirror, range, exclusive);
-		pt_set(mirror, table, entry, address,
-		       pt_entry(mirror, range->hmm_pfns[0], exclusive) |
-		       DEVMODEL_PTE_LEAF);
-		return 0;
-	}
-	table = pt_table_below(mirror, stash, table, address, 1);
-	if (!table)
-		return -ENOMEM;
-	pt_tell(mirror, range, exclusive);
-	for (; address < range->end; address += PAGE_SIZE) {
-		unsigned long pfn = range->hmm_pfns[(address - range->start) >> PAGE_SHIFT];
-
-		if (pfn & HMM_PFN_VALID)
-			pt_set(mirror, table, &table_of(table)[level_index(address, 0)],
-			       address, pt_entry(mirror, pfn, exclusive));
-	}
-	return 0;
+	    (!READ_ONCE(*entry) || (READ_ONCE(*entry) & DEVMODEL_PTE_LEAF)))
+		return pt_map_huge(mirror, table, entry, range, exclusive);
+	/* Small pages where a huge one is: the old leaf goes first. */
+	if (READ_ONCE(*entry) & DEVMODEL_PTE_LEAF)
+		return -EEXIST;
+	table = pt_table_below(mirror, stash, table, range->start, 1);
+	return table ? pt_map_small(mirror, table, range, exclusive) : -ENOMEM;
 }

@@ -11,24 +11,26 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 
-#include "devmodel.h"
-#include "trace.h"
-
-static char *model_name = "auto";
-module_param_named(model, model_name, charp, 0444);
-MODULE_PARM_DESC(model, "memory model: auto (what the machine was configured for), mirror, private, coherent, numa, cdm");
+#include "aside.h"
+#include "completion.h"
+#include "devmem.h"
+#include "device.h"
+#include "evict.h"
+#include "fault_buffer.h"
+#include "fault_queue.h"
+#include "hbm.h"
+#include "identity.h"
+#include "node.h"
+#include "notifier.h"
+#include "oracle.h"
+#include "ring.h"
+#include "state.h"
+#include "stats.h"
+#include "uapi.h"
 
 static bool offer_dmirror;
 module_param_named(dmirror, offer_dmirror, bool, 0444);
 MODULE_PARM_DESC(dmirror, "offer /dev/hmm_dmirrorN, the interface of the kernel's own HMM tests");
-
-static const char * const models[] = {
-	[DEVMODEL_MODEL_MIRROR] = "mirror",
-	[DEVMODEL_MODEL_PRIVATE] = "private",
-	[DEVMODEL_MODEL_COHERENT] = "coherent",
-	[DEVMODEL_MODEL_NUMA] = "numa",
-	[DEVMODEL_MODEL_CDM] = "cdm",
-};
 
 static DEFINE_IDA(ids);
 
@@ -51,107 +53,6 @@ static irqreturn_t on_fault(int irq, void *data)
 
 	wake_up(&dev->fault_wait);
 	return IRQ_HANDLED;
-}
-
-/* Does the HBM lie where it can be, and may it be so large? */
-static int check_hbm(struct devmodel_dev *dev)
-{
-	u64 size = dev->identity.hbm_size, offset = dev->identity.hbm_offset;
-	u64 length = pci_resource_len(dev->pdev, 2);
-
-	if (offset && (offset < DEVMODEL_CONTROL_REGION || offset > length ||
-		       size > length - offset)) {
-		dev_err(&dev->pdev->dev, "HBM of %llu bytes at %#llx does not lie in BAR 2 of %llu bytes\n",
-			size, offset, length);
-		return -EPROTO;
-	}
-	/* What describes it is memory of ours. */
-	if (size / PAGE_SIZE > totalram_pages() / 2 * PAGE_SIZE / sizeof(struct page)) {
-		dev_err(&dev->pdev->dev, "HBM of %llu bytes: its struct pages would take more than half of the memory\n",
-			size);
-		return -EPROTO;
-	}
-	return 0;
-}
-
-/* Its agent may just be being started again. */
-static void await_ready(struct devmodel_dev *dev)
-{
-	unsigned long deadline = jiffies + DEVMODEL_TIMEOUT;
-
-	while (READ_ONCE(dev->regs->state) == DEVMODEL_DEVICE_RESTARTING &&
-	       time_before(jiffies, deadline) && !fatal_signal_pending(current))
-		schedule_timeout_killable(DEVMODEL_LOOK_AGAIN);
-}
-
-/*
- * Is it ours, and do both sides mean the same by every byte? What the device
- * says of itself is read here, once, and nowhere again: see state.c.
- */
-static int identify(struct devmodel_dev *dev)
-{
-	struct devmodel_device_regs *identity = &dev->identity;
-	struct device *log = &dev->pdev->dev;
-
-	await_ready(dev);
-	memcpy(identity, dev->regs, sizeof(*identity));
-	if (identity->magic != DEVMODEL_MAGIC) {
-		dev_info(log, "an ivshmem device, but not devmodel: magic %#llx, not %#llx\n",
-			 identity->magic, DEVMODEL_MAGIC);
-		return -ENODEV;
-	}
-	if (identity->abi_major != DEVMODEL_ABI_MAJOR) {
-		dev_err(log, "the device speaks ABI %u.%u, this driver %u.%u: load the driver built for this device\n",
-			identity->abi_major, identity->abi_minor, DEVMODEL_ABI_MAJOR,
-			DEVMODEL_ABI_MINOR);
-		return -EPROTO;
-	}
-	if (identity->layout_hash != DEVMODEL_LAYOUT_HASH) {
-		dev_err(log, "the device's layout is %#018llx, this driver's %#018llx: load the driver built for this device\n",
-			identity->layout_hash, DEVMODEL_LAYOUT_HASH);
-		return -EPROTO;
-	}
-	if (identity->state != DEVMODEL_DEVICE_READY) {
-		dev_err(log, "the device is not ready: state %u, its agent has ended\n",
-			identity->state);
-		return -EIO;
-	}
-	if (identity->page_shift != PAGE_SHIFT) {
-		dev_err(log, "the device has pages of 2^%u bytes, this kernel of 2^%u\n",
-			identity->page_shift, PAGE_SHIFT);
-		return -EPROTO;
-	}
-	if (identity->number >= DEVMODEL_DEVICES) {
-		dev_err(log, "the device's number is %u: there are %u at most\n",
-			identity->number, DEVMODEL_DEVICES);
-		return -EPROTO;
-	}
-	return check_hbm(dev);
-}
-
-static int choose_model(struct devmodel_dev *dev)
-{
-	u32 model = dev->identity.model;
-	int choice;
-
-	if (strcmp(model_name, "auto")) {
-		choice = match_string(models, ARRAY_SIZE(models), model_name);
-		if (choice < 0) {
-			dev_err(&dev->pdev->dev,
-				"model=%s: this driver knows auto, mirror, private, coherent, numa and cdm\n",
-				model_name);
-			return -EINVAL;
-		}
-		model = choice;
-	}
-	if (model >= ARRAY_SIZE(models)) {
-		dev_err(&dev->pdev->dev,
-			"the machine was configured for model %u, which this driver does not know\n",
-			model);
-		return -EINVAL;
-	}
-	dev->model = model;
-	return 0;
 }
 
 static int map_rings(struct devmodel_dev *dev)
@@ -248,34 +149,6 @@ static void irqs_fini(struct devmodel_dev *dev)
 	pci_free_irq_vectors(dev->pdev);
 }
 
-static struct devmodel_dev *dev_new(struct pci_dev *pdev)
-{
-	struct devmodel_dev *dev = kzalloc(sizeof(*dev), GFP_KERNEL);
-
-	if (!dev)
-		return NULL;
-	if (init_srcu_struct(&dev->alive)) {
-		kfree(dev);
-		return NULL;
-	}
-	dev->pdev = pdev;
-	kref_init(&dev->ref);
-	mutex_init(&dev->control_lock);
-	mutex_init(&dev->mirrors_lock);
-	spin_lock_init(&dev->devmem.lock);
-	mutex_init(&dev->devmem.clock_lock);
-	init_waitqueue_head(&dev->devmem.empty);
-	spin_lock_init(&dev->submit_lock);
-	spin_lock_init(&dev->trace_lock);
-	devmodel_completion_init(dev);
-	xa_init_flags(&dev->mirrors, XA_FLAGS_ALLOC1);
-	xa_init_flags(&dev->aside, XA_FLAGS_ALLOC);
-	init_waitqueue_head(&dev->fault_wait);
-	init_waitqueue_head(&dev->back);
-	dev->generation = 1;
-	return dev;
-}
-
 static int start_fault_thread(struct devmodel_dev *dev)
 {
 	dev->fault_thread = kthread_run(devmodel_fault_thread, dev, "%s", dev->name);
@@ -342,7 +215,7 @@ static int devmodel_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	if (ret)
 		return ret;
 	pci_set_master(pdev);
-	dev = dev_new(pdev);
+	dev = devmodel_dev_new(pdev);
 	if (!dev) {
 		ret = -ENOMEM;
 		goto err_disable;
@@ -350,9 +223,7 @@ static int devmodel_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	ret = map_bars(dev);
 	if (ret)
 		goto err_free;
-	ret = identify(dev);
-	if (!ret)
-		ret = choose_model(dev);
+	ret = devmodel_identify(dev);
 	if (!ret)
 		ret = map_rings(dev);
 	if (!ret)
@@ -383,7 +254,7 @@ static int devmodel_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	devmodel_debugfs_add(dev);
 	pci_set_drvdata(pdev, dev);
 	dev_info(&pdev->dev, "%s: model %s, %llu MiB of HBM\n", dev->name,
-		 models[dev->model], dev->devmem.ready ? dev->identity.hbm_size >> 20 : 0);
+		 devmodel_model_name(dev), dev->devmem.ready ? dev->identity.hbm_size >> 20 : 0);
 	return 0;
 
 err_devmem:
@@ -402,7 +273,7 @@ err_unmap:
 	devmodel_gone(dev);
 	unmap_bars(dev);
 err_free:
-	kref_put(&dev->ref, devmodel_dev_release);
+	devmodel_dev_put(dev);
 err_disable:
 	pci_disable_device(pdev);
 	return ret;
@@ -427,7 +298,7 @@ static void bury(struct devmodel_dev *dev)
 	devmodel_gone(dev);
 	unmap_bars(dev);
 	pci_dev_put(dev->pdev);
-	kref_put(&dev->ref, devmodel_dev_release);
+	devmodel_dev_put(dev);
 }
 
 static int undertaker(void *data)
@@ -446,7 +317,7 @@ static void stay_lost(struct devmodel_dev *dev)
 	dev_err(&dev->pdev->dev, "%lu pages could not be brought back and stay lost\n",
 		dev->devmem.in_use);
 	devmodel_lost(dev, "removed with pages in HBM");
-	devmodel_devmem_hide(dev);
+	devmodel_hbm_hide(dev);
 	pci_dev_get(dev->pdev);
 	kref_get(&dev->ref);
 	if (!try_module_get(THIS_MODULE)) {
@@ -496,7 +367,7 @@ static void devmodel_remove(struct pci_dev *pdev)
 	}
 	ida_free(&ids, dev->id);
 	pci_disable_device(pdev);
-	kref_put(&dev->ref, devmodel_dev_release);
+	devmodel_dev_put(dev);
 }
 
 /* The next kernel's memory is not the device's: it forgets all it was given. */
@@ -540,14 +411,14 @@ static int __init driver_init_module(void)
 	int ret;
 
 	devmodel_oracle_init();
-	ret = devmodel_fault_init();
+	ret = devmodel_fault_queues_init();
 	if (ret)
 		return ret;
 	devmodel_debugfs_init();
 	ret = pci_register_driver(&devmodel_driver);
 	if (ret) {
 		devmodel_debugfs_exit();
-		devmodel_fault_exit();
+		devmodel_fault_queues_exit();
 	}
 	return ret;
 }
@@ -557,7 +428,7 @@ static void __exit driver_exit_module(void)
 	pci_unregister_driver(&devmodel_driver);
 	devmodel_debugfs_exit();
 	/* Waits for workers that are about to end; none is at work, or we were not here. */
-	devmodel_fault_exit();
+	devmodel_fault_queues_exit();
 }
 
 module_init(driver_init_module);

@@ -9,7 +9,9 @@
 #include <linux/interval_tree.h>
 #include <linux/slab.h>
 
-#include "devmodel.h"
+#include "compat.h"
+#include "mirror.h"
+#include "policy.h"
 
 /* Ranges of one mirror, which are memory of the kernel's. */
 #define MAX_RANGES	65536

@@ -3,7 +3,12 @@
  * Ranges of an address space as the kernel's page table has them, faulted in or
  * not: hmm_range_fault(), beneath all who ask it.
  */
-#include "devmodel.h"
+#include <linux/hmm.h>
+#include <linux/memremap.h>
+
+#include "device.h"
+#include "mirror.h"
+#include "range.h"
 
 #define HUGE_MASK	(DEVMODEL_BATCH - 1UL)
 
@@ -49,5 +54,36 @@ int devmodel_mm_fault(struct devmodel_mirror *mirror, struct hmm_range *range)
 	mmap_read_lock(mirror->mm);
 	ret = devmodel_range_fault(range);
 	mmap_read_unlock(mirror->mm);
+	return ret;
+}
+
+/**
+ * devmodel_cpu_pfns() - what the kernel's page table holds for a range, as it is
+ * @mirror: the mirror
+ * @start: page aligned
+ * @end: page aligned
+ * @pfns: one HMM pfn per page
+ *
+ * Nothing is faulted in, and private pages of this device stay where they are.
+ *
+ * Return: 0, or -EBUSY if the range would not hold still.
+ */
+int devmodel_cpu_pfns(struct devmodel_mirror *mirror, unsigned long start,
+		      unsigned long end, unsigned long *pfns)
+{
+	unsigned long deadline = jiffies + msecs_to_jiffies(HMM_RANGE_DEFAULT_TIMEOUT);
+	struct hmm_range range = {
+		.notifier = &mirror->notifier,
+		.start = start,
+		.end = end,
+		.hmm_pfns = pfns,
+		.dev_private_owner = mirror->dev,
+	};
+	int ret;
+
+	do {
+		range.notifier_seq = mmu_interval_read_begin(range.notifier);
+		ret = devmodel_mm_fault(mirror, &range);
+	} while (ret == -EBUSY && time_before(jiffies, deadline));
 	return ret;
 }

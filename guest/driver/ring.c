@@ -9,7 +9,9 @@
  */
 #include <linux/log2.h>
 
-#include "devmodel.h"
+#include "device.h"
+#include "ring.h"
+#include "state.h"
 
 /**
  * devmodel_ring_init() - take a ring at the place that the device names

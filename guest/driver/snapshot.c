@@ -3,40 +3,16 @@
  * A range as the kernel's page table and the device's see it, page by page,
  * taken under one notifier sequence so that the two can be compared.
  */
+#include <linux/hmm.h>
 #include <linux/uaccess.h>
 
-#include "devmodel.h"
-
-/**
- * devmodel_cpu_pfns() - what the kernel's page table holds for a range, as it is
- * @mirror: the mirror
- * @start: page aligned
- * @end: page aligned
- * @pfns: one HMM pfn per page
- *
- * Nothing is faulted in, and private pages of this device stay where they are.
- *
- * Return: 0, or -EBUSY if the range would not hold still.
- */
-int devmodel_cpu_pfns(struct devmodel_mirror *mirror, unsigned long start,
-		      unsigned long end, unsigned long *pfns)
-{
-	unsigned long deadline = jiffies + msecs_to_jiffies(HMM_RANGE_DEFAULT_TIMEOUT);
-	struct hmm_range range = {
-		.notifier = &mirror->notifier,
-		.start = start,
-		.end = end,
-		.hmm_pfns = pfns,
-		.dev_private_owner = mirror->dev,
-	};
-	int ret;
-
-	do {
-		range.notifier_seq = mmu_interval_read_begin(range.notifier);
-		ret = devmodel_mm_fault(mirror, &range);
-	} while (ret == -EBUSY && time_before(jiffies, deadline));
-	return ret;
-}
+#include "compat.h"
+#include "hbm.h"
+#include "mirror.h"
+#include "range.h"
+#include "snapshot.h"
+#include "state.h"
+#include "walk.h"
 
 /*
  * The huge zero page has no name that a module may know. Nobody's page, yet

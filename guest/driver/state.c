@@ -33,7 +33,8 @@
 #include <linux/delay.h>
 #include <linux/sched/signal.h>
 
-#include "devmodel.h"
+#include "device.h"
+#include "state.h"
 
 /**
  * devmodel_enter() - begin to use the device's region

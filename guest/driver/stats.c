@@ -6,7 +6,10 @@
 #include <linux/debugfs.h>
 #include <linux/seq_file.h>
 
-#include "devmodel.h"
+#include "hbm.h"
+#include "mirror.h"
+#include "state.h"
+#include "stats.h"
 
 /**
  * devmodel_stats_read() - all counts
@@ -59,7 +62,7 @@ int devmodel_stats_read(struct devmodel_dev *dev, struct devmodel_mirror *mirror
 	devmodel_exit(dev, idx);
 	if (dev->devmem.ready) {
 		stats->hbm_bytes = dev->identity.hbm_size;
-		stats->hbm_bytes_in_use = (u64)devmodel_devmem_used(dev) << PAGE_SHIFT;
+		stats->hbm_bytes_in_use = (u64)devmodel_hbm_used(dev) << PAGE_SHIFT;
 	}
 	if (mirror) {
 		stats->my_device_faults = atomic64_read(&mirror->faults);

@@ -11,7 +11,10 @@
 #include <linux/log2.h>
 #include <linux/sched/signal.h>
 
+#include "compat.h"
 #include "migration.h"
+#include "state.h"
+#include "touch.h"
 #include "trace.h"
 
 #define CLUSTER_GROWTH	4

@@ -11,7 +11,8 @@
 
 #include <linux/tracepoint.h>
 
-#include "devmodel.h"
+#include "devmodel_abi.h"
+#include "walk.h"
 
 DECLARE_EVENT_CLASS(devmodel_mirror,
 	TP_PROTO(int device, u32 ctx),

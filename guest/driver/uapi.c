@@ -7,19 +7,16 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
-#include "devmodel.h"
-
-/* The last reference: the PCI binding is gone and every file is closed. */
-void devmodel_dev_release(struct kref *ref)
-{
-	struct devmodel_dev *dev = container_of(ref, struct devmodel_dev, ref);
-
-	cleanup_srcu_struct(&dev->alive);
-	xa_destroy(&dev->waiting);
-	xa_destroy(&dev->mirrors);
-	xa_destroy(&dev->aside);
-	kfree(dev);
-}
+#include "compute.h"
+#include "device.h"
+#include "dmirror.h"
+#include "migrate.h"
+#include "mirror.h"
+#include "notifier.h"
+#include "policy.h"
+#include "snapshot.h"
+#include "stats.h"
+#include "uapi.h"
 
 static int open_mirror(struct devmodel_dev *dev, struct file *file)
 {

@@ -3,8 +3,15 @@
  * Rights are taken away from the device: invariant 1 is kept here. See the
  * steps in pagetable.c.
  */
+#include "aside.h"
+#include "context.h"
+#include "hbm.h"
+#include "mirror.h"
+#include "oracle.h"
 #include "pagetable.h"
-#include "trace.h"
+#include "state.h"
+#include "update.h"
+#include "walk.h"
 
 /* First pass of an update: take rights away from entries, leave the frame. */
 static void visit_take(struct pt_walk *walk, struct page *table, u64 *entry,
@@ -20,7 +27,7 @@ static void visit_take(struct pt_walk *walk, struct page *table, u64 *entry,
 		      (value & DEVMODEL_PTE_LEAF) | PTE_TAKEN);
 	if (!walk->count++)
 		walk->first = address;
-	walk->last = address + (1UL << level_shift(level));
+	walk->last = address + (1UL << pt_shift(level));
 }
 
 static bool entry_dirty_page(struct devmodel_mirror *mirror, u64 value)
@@ -73,7 +80,7 @@ static void visit_settle(struct pt_walk *walk, struct page *table, u64 *entry,
 		return;
 	entry_hold_page(walk->mirror, value);
 	if ((value & DEVMODEL_PTE_DIRTY) && entry_dirty_page(walk->mirror, value))
-		walk_tell_dirty(walk, address, address + (1UL << level_shift(level)));
+		walk_tell_dirty(walk, address, address + (1UL << pt_shift(level)));
 	if (value & DEVMODEL_PTE_VALID) {
 		entry_set_low(entry, value & ~PTE_TAKEN);
 		entry_clear_device_byte(entry);
@@ -83,48 +90,24 @@ static void visit_settle(struct pt_walk *walk, struct page *table, u64 *entry,
 	}
 }
 
-static int pt_invalidate(struct devmodel_mirror *mirror, unsigned long start,
-			 unsigned long end)
-{
-	struct devmodel_control_command command = {
-		.opcode = DEVMODEL_CONTROL_INVALIDATE,
-		.ctx = mirror->ctx,
-		.va = start,
-		.length = end - start,
-	};
-	int ret;
-
-	/* Without a context in the device there is nothing to invalidate. */
-	if (mirror->stopped || !devmodel_is_attached(mirror))
-		return 0;
-	ret = devmodel_control_one(mirror->dev, &command);
-	trace_devmodel_invalidate(mirror->dev->id, mirror->ctx, start, end, ret);
-	atomic64_inc(&mirror->invalidates);
-	atomic64_inc(&mirror->dev->stats.invalidates);
-	/* Without its context the device has no translations of this mirror's at all. */
-	if (ret == -EPROTO)
-		devmodel_mirror_cut(mirror);
-	return ret;
-}
-
 /* Detach the empty tables of a range onto @freed; the device may still walk them. */
 static void pt_prune_level(struct page *table, int level, unsigned long start,
 			   unsigned long end, struct list_head *freed)
 {
-	unsigned long size = 1UL << level_shift(level);
+	unsigned long size = 1UL << pt_shift(level);
 	unsigned long address = start & ~(size - 1);
-	u64 *entries = table_of(table);
+	u64 *entries = pt_entries(table);
 
 	if (!level || !page_private(table))
 		return;
 	for (; address < end; address += size) {
-		u64 *entry = &entries[level_index(address, level)];
+		u64 *entry = &entries[pt_index(address, level)];
 		u64 value = READ_ONCE(*entry);
 		struct page *below;
 
 		if (!(value & DEVMODEL_PTE_VALID) || (value & DEVMODEL_PTE_LEAF))
 			continue;
-		below = entry_table(value);
+		below = pt_below(value);
 		pt_prune_level(below, level - 1, max(start, address),
 			       min(end, address + size), freed);
 		if (page_private(below))
@@ -138,7 +121,7 @@ static void pt_prune_level(struct page *table, int level, unsigned long start,
 static void pt_prune(struct devmodel_mirror *mirror, unsigned long start,
 		     unsigned long end)
 {
-	unsigned long limit = 1UL << level_shift(DEVMODEL_LEVELS);
+	unsigned long limit = 1UL << pt_shift(DEVMODEL_LEVELS);
 	struct page *page, *next;
 	LIST_HEAD(freed);
 
@@ -152,10 +135,10 @@ static void pt_prune(struct devmodel_mirror *mirror, unsigned long start,
 	 * A walk that began before the entry was cleared may still read the
 	 * table; it is over when this is acknowledged.
 	 */
-	pt_invalidate(mirror, start & PAGE_MASK, PAGE_ALIGN(end));
+	devmodel_context_invalidate(mirror, start & PAGE_MASK, PAGE_ALIGN(end));
 	list_for_each_entry_safe(page, next, &freed, lru) {
 		list_del(&page->lru);
-		table_free(mirror, page);
+		devmodel_pt_free(mirror, page);
 	}
 }
 
@@ -182,7 +165,7 @@ void devmodel_pt_update(struct devmodel_mirror *mirror, unsigned long start,
 
 	pt_walk(&walk);
 	if (walk.count) {
-		pt_invalidate(mirror, walk.first, walk.last);
+		devmodel_context_invalidate(mirror, walk.first, walk.last);
 		walk.visit = visit_settle;
 		pt_walk(&walk);
 		walk_tell_dirty(&walk, 0, 0);

@@ -18,7 +18,7 @@
 
 #define USER		1000
 #define PROCESSES	300
-/* See guest/driver/devmodel.h. */
+/* See guest/driver/mirror.c. */
 #define CONTEXTS	256
 #define GROUPS		"/tmp/groups"
 #define GROUP		GROUPS "/limited"
