@@ -63,12 +63,13 @@ def circles(calls: Calls) -> list[str]:
 
 
 def upwards(calls: Calls, order: list[str]) -> list[str]:
-    """Each call of a file that stands later in `order`."""
+    """Each call of a file that stands later in `order`, as far as it has them."""
+    place = {file: at for at, file in enumerate(order)}
     return [
         f"{file} -> {other}: {', '.join(sorted(names))}"
         for file, others in sorted(calls.items())
         for other, names in sorted(others.items())
-        if order.index(other) > order.index(file)
+        if place.get(other, -1) > place.get(file, len(place))
     ]
 
 
@@ -102,11 +103,13 @@ def sources() -> set[str]:
 def test_no_circle(calls: Calls) -> None:
     # Were nm to say nothing, there would be no circle, either.
     assert calls["pci"]["state"]
-    assert circles(calls) == []
+    found = circles(calls)
+    assert not found, "\n".join(found)
 
 
 def test_calls_go_down_the_table(calls: Calls) -> None:
-    assert upwards(calls, documented()) == []
+    found = upwards(calls, documented())
+    assert not found, "\n".join(found)
 
 
 def test_the_table_has_every_file_once() -> None:
