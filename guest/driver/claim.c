@@ -18,6 +18,7 @@
 #include "claim.h"
 #include "compat.h"
 #include "control.h"
+#include "device.h"
 #include "event.h"
 #include "hbm.h"
 #include "migrate.h"

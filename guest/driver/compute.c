@@ -7,6 +7,7 @@
 #include "completion.h"
 #include "compute.h"
 #include "context.h"
+#include "device.h"
 #include "mirror.h"
 #include "state.h"
 #include "trace.h"

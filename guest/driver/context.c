@@ -8,6 +8,7 @@
 
 #include "context.h"
 #include "control.h"
+#include "device.h"
 #include "mirror.h"
 #include "state.h"
 #include "trace.h"

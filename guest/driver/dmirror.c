@@ -17,10 +17,11 @@
 
 #include "claim.h"
 #include "compute.h"
+#include "device.h"
 #include "dmirror.h"
 #include "evict.h"
-#include "hbm.h"
 #include "fault.h"
+#include "hbm.h"
 #include "migrate.h"
 #include "mirror.h"
 #include "pagetable.h"

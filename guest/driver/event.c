@@ -15,6 +15,7 @@
 #include <linux/mmu_notifier.h>
 
 #include "compat.h"
+#include "device.h"
 #include "event.h"
 #include "mirror.h"
 #include "pagetable.h"

@@ -25,6 +25,7 @@
 
 #include "context.h"
 #include "control.h"
+#include "device.h"
 #include "evict.h"
 #include "hbm.h"
 #include "migration.h"

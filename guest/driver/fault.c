@@ -8,6 +8,7 @@
 
 #include "claim.h"
 #include "compat.h"
+#include "device.h"
 #include "event.h"
 #include "fault.h"
 #include "hbm.h"

@@ -17,6 +17,7 @@
 
 #include "aside.h"
 #include "control.h"
+#include "device.h"
 #include "fault_buffer.h"
 #include "fault_queue.h"
 #include "mirror.h"

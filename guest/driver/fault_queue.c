@@ -12,6 +12,7 @@
 #include <linux/workqueue.h>
 
 #include "control.h"
+#include "device.h"
 #include "fault.h"
 #include "fault_queue.h"
 #include "mirror.h"

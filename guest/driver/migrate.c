@@ -9,6 +9,7 @@
 #include <linux/slab.h>
 
 #include "compat.h"
+#include "device.h"
 #include "evict.h"
 #include "exclusive.h"
 #include "hbm.h"

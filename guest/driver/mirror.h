@@ -11,9 +11,12 @@
 #include <linux/uidgid.h>
 #include <linux/xarray.h>
 
-#include "device.h"
 #include "fault.h"
 #include "fault_queue.h"
+
+struct devmodel_dev;
+struct mm_struct;
+struct page;
 
 /**
  * struct devmodel_mirror - one address space on one device

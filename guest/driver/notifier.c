@@ -18,6 +18,7 @@
 #include "compat.h"
 #include "compute.h"
 #include "context.h"
+#include "device.h"
 #include "event.h"
 #include "exclusive.h"
 #include "fault_queue.h"

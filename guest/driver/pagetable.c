@@ -13,6 +13,7 @@
 #include <linux/hmm.h>
 
 #include "aside.h"
+#include "device.h"
 #include "hbm.h"
 #include "mirror.h"
 #include "oracle.h"

@@ -6,6 +6,7 @@
 #include <linux/debugfs.h>
 #include <linux/seq_file.h>
 
+#include "device.h"
 #include "hbm.h"
 #include "mirror.h"
 #include "state.h"

@@ -12,6 +12,7 @@
 #include <linux/sched/signal.h>
 
 #include "compat.h"
+#include "device.h"
 #include "migration.h"
 #include "state.h"
 #include "touch.h"

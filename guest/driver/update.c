@@ -5,6 +5,7 @@
  */
 #include "aside.h"
 #include "context.h"
+#include "device.h"
 #include "hbm.h"
 #include "mirror.h"
 #include "oracle.h"
