@@ -21,7 +21,7 @@ MODULE = "devmodel.ko"
 # A distribution's kernel has debug information, which takes longer than the code, and BTF, which
 # wants its vmlinux.
 QUICK = ("KCFLAGS=-g0", "CONFIG_DEBUG_INFO_BTF_MODULES=")
-SOURCES = ("lib", "tools", "workloads", "uapi")
+SOURCES = ("lib", "tests", "probes", "model", "tools", "workloads", "uapi")
 
 
 def _is_source(path: Path) -> bool:

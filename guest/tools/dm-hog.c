@@ -15,7 +15,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "nodes.h"
+#include "../lib/nodes.h"
 
 /* The last stretch above the mark goes in small steps of small pages. */
 #define LAST_STRETCH	(48UL << 20)

@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../tools/nodes.h"
+#include "../lib/nodes.h"
 #include "frame.h"
 
 #define MAX_RANGES	16

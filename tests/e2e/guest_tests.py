@@ -1,4 +1,4 @@
-"""The guest's own tests (guest/tools/dm-test-*.c), found without running anything."""
+"""The guest's own tests (guest/tests/dm-test-*.c), found without running anything."""
 
 import re
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from devmodel import paths
 
+_FILES = sorted((paths.GUEST / "tests").glob("dm-test-*.c"))
 _ENTRY = re.compile(r"\{\s*\.name = \"(?P<name>[^\"]+)\"(?P<rest>[^}]*)\}")
 _NEEDS = re.compile(r"\.needs = (?P<needs>KTAP_\w+)")
 CONFIGS = ("mirror", "private", "coherent", "oversubscribed", "two-devices", "mixed-devices")
@@ -42,13 +43,9 @@ def _in_file(path: Path) -> list[GuestTest]:
 
 def programs() -> list[str]:
     """The test programs."""
-    return [path.stem for path in sorted((paths.GUEST / "tools").glob("dm-test-*.c"))]
+    return [path.stem for path in _FILES]
 
 
 def all_tests() -> list[GuestTest]:
     """Every test of every program."""
-    return [
-        test
-        for path in sorted((paths.GUEST / "tools").glob("dm-test-*.c"))
-        for test in _in_file(path)
-    ]
+    return [test for path in _FILES for test in _in_file(path)]

@@ -1,6 +1,6 @@
 """Requests about 2^45 bytes and more: who makes one can be killed, and holds nothing up.
 
-They are made by dm-long (guest/tools).
+They are made by dm-long (guest/tests).
 """
 
 import errno

@@ -1,6 +1,6 @@
 """A device is lost, or taken away: touches of its pages are SIGBUS and never zeros, nothing hangs.
 
-What the processes of the guest see is told by dm-lost (guest/tools).
+What the processes of the guest see is told by dm-lost (guest/tests).
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 """The NUMA node that HBM becomes is taken away while programs use it, and comes back.
 
-What they see is told by dm-hold (guest/tools).
+What they see is told by dm-hold (guest/probes).
 """
 
 import json

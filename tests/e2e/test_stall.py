@@ -1,6 +1,6 @@
 """A process is stuck on memory that does not come, and the driver goes nevertheless.
 
-The memory is a file's whose file system does not answer (guest/tools/dm-stall.c). That others are
+The memory is a file's whose file system does not answer (guest/tests/dm-stall.c). That others are
 not delayed is dm-test-stall's.
 """
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from devmodel.build import modules
+from devmodel import paths
+from devmodel.build import cache, modules
 from devmodel.progress import Reporter
 
 TEXT = (
@@ -70,6 +71,13 @@ def test_without_a_device_the_error_is_one_line(programs: Path, tmp_path: Path) 
         said = done.stdout if name.startswith("dm-test") else done.stderr
         (line,) = [line for line in said.splitlines() if "/dev/no-such-device" in line]
         assert "is the driver loaded" in line
+
+
+def test_an_edit_of_any_source_builds_them_again() -> None:
+    """What they are called in the cache depends on every file that make could read."""
+    files = {path for path in cache.tree_files(paths.GUEST) if path.suffix in (".c", ".h")}
+    driver = {*cache.tree_files(modules.DRIVER)}
+    assert files - driver == {path for path in modules.program_sources() if path in files}
 
 
 def test_a_word_index_of_the_cpu_alone(programs: Path, tmp_path: Path) -> None:

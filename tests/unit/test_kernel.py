@@ -77,15 +77,27 @@ def test_a_half_configured_tree_is_refused(tmp_path: Path) -> None:
         kernel.obtain(KernelConfig(tree=tmp_path), QUIET)
 
 
+class FakeTree:
+    """As far as a kernel's key is concerned."""
+
+    compiler = "gcc-14 1"
+
+
+def source_tree(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A kernel's source as a user has it, to be built into a cache of its own."""
+    monkeypatch.setenv("DEVMODEL_CACHE", str(folder / "cache"))
+    monkeypatch.setattr(tree, "obtain", lambda _: FakeTree())
+    linux = folder / "linux"
+    (linux / "scripts/kconfig").mkdir(parents=True)
+    (linux / "scripts/kconfig/merge_config.sh").touch()
+    return linux
+
+
 def test_two_builds_of_one_tree_come_one_after_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As two threads here: a lock of a file is a descriptor's, not a process's."""
-    monkeypatch.setenv("DEVMODEL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(tree, "obtain", lambda _: FakeTree())
-    linux = tmp_path / "linux"
-    (linux / "scripts/kconfig").mkdir(parents=True)
-    (linux / "scripts/kconfig/merge_config.sh").touch()
+    linux = source_tree(tmp_path, monkeypatch)
     steps: list[str] = []
     waits, made = threading.Event(), 0
 
@@ -123,11 +135,7 @@ def test_two_builds_of_one_tree_come_one_after_the_other(
 def test_a_tree_that_is_built_anew_right_after_is_no_traceback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DEVMODEL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(tree, "obtain", lambda _: FakeTree())
-    linux = tmp_path / "linux"
-    (linux / "scripts/kconfig").mkdir(parents=True)
-    (linux / "scripts/kconfig/merge_config.sh").touch()
+    linux = source_tree(tmp_path, monkeypatch)
     output: list[Path] = []
 
     @contextlib.contextmanager
@@ -198,12 +206,6 @@ def test_the_makeflags_of_others_do_not_reach_a_build(
     command.run(["env"], what="env", log=log)
     assert "MAKEFLAGS" not in log.read_text()
     assert "KBUILD_OUTPUT" not in log.read_text()
-
-
-class FakeTree:
-    """As far as a kernel's key is concerned."""
-
-    compiler = "gcc-14 1"
 
 
 def test_a_kernel_that_is_not_built_is_not_found(

@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../lib/kernel.h"
 #include "ktap.h"
 #include "stall.h"
 

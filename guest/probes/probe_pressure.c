@@ -17,7 +17,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "ktap.h"
+#include "../lib/kernel.h"
+#include "../lib/memory.h"
 #include "probe.h"
 
 #define IMAGE		PROBE_FOLDER "/disk.img"
@@ -178,7 +179,7 @@ static struct probe_count file_arrived(int fd, long pages)
 
 static struct probe_count page_cache(void)
 {
-	int fd = make_file(PROBE_DISK, PROBE_MANY);
+	int fd = probe_file(PROBE_DISK, PROBE_MANY);
 	char *buffer = malloc(CHUNK * page_size());
 
 	PROBE_MUST(buffer);
@@ -190,7 +191,7 @@ static struct probe_count page_cache(void)
 
 static struct probe_count tmpfs(void)
 {
-	int fd = make_file("/dev/shm", PROBE_MANY);
+	int fd = probe_file("/dev/shm", PROBE_MANY);
 	char *buffer = calloc(CHUNK, page_size());
 	long i;
 

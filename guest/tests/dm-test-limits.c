@@ -100,12 +100,17 @@ static void make_group(const char *limit)
 		kernel_set(GROUP "/memory.swap.max", "0");
 }
 
-static void enter_group(void)
+/* A process in it begins: it opens the device. Returns the descriptor. */
+static int begin_in_group(void)
 {
 	char number[16];
+	int dev;
 
 	snprintf(number, sizeof(number), "%d", getpid());
 	kernel_set(GROUP "/cgroup.procs", number);
+	dev = devmodel_open(NULL);
+	EXPECT_OK(dev);
+	return dev;
 }
 
 /* The device reads one word in each 2 MiB, so many times. Return: how many it could. */
@@ -144,9 +149,7 @@ static void tables_are_charged(int dev)
 	make_group("64M");
 	child = fork();
 	if (!child) {
-		enter_group();
-		dev = devmodel_open(NULL);
-		EXPECT_OK(dev);
+		dev = begin_in_group();
 		memory = map_apart();
 		EXPECT_EQ(read_apart(dev, memory, 1), 1);
 		before = kernel_get(GROUP "/memory.current", NULL);
@@ -181,9 +184,7 @@ static void tables_have_a_limit(int dev)
 	before = available();
 	child = fork();
 	if (!child) {
-		enter_group();
-		dev = devmodel_open(NULL);
-		EXPECT_OK(dev);
+		dev = begin_in_group();
 		memory = map_apart();
 		for (*done = 0; *done < 2 * most; ++*done)
 			if (devmodel_run(dev, &end, "sum", memory + *done * HUGE_SIZE, 1))

@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include "../lib/libdevmodel.h"
+#include "../lib/memory.h"
 
 /* Where a test can be of use; elsewhere it is skipped. */
 enum ktap_needs {
@@ -92,14 +93,8 @@ void ktap_note(const char *format, ...);
 /* Memory for tests; each of them ends the test if there is none. */
 void *map_anonymous(size_t pages);
 void *map_shared(size_t pages);
-size_t page_size(void);
-/* A file of @pages zeroed pages without a name; @path names a folder. Returns its descriptor. */
+/* A file of @pages zeroed pages without a name. Returns its descriptor. */
 int make_file(const char *folder, size_t pages);
-
-/* Different words for every address and seed, so that a misplaced page shows. */
-void pattern_write(void *address, size_t pages, uint64_t seed);
-/* The first word that is not as written, as an index, or -1. */
-long pattern_wrong(const void *address, size_t pages, uint64_t seed);
 
 #define EXPECT_PATTERN(address, pages, seed) \
 	do { \
@@ -110,11 +105,6 @@ long pattern_wrong(const void *address, size_t pages, uint64_t seed);
 				  (unsigned long long)((const uint64_t *)(address))[wrong_]); \
 	} while (0)
 
-/*
- * Load a module, with its parameters, that this kernel may as well have built
- * in, or not at all: whoever needs it sees for himself.
- */
-void load_module(const char *words);
 /* Open the last device of the machine; device 0 is what a test is given. */
 int open_last(void);
 /*

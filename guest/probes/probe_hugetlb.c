@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "ktap.h"
+#include "../lib/memory.h"
 #include "probe.h"
 
 #define POOL		"hugepages/hugepages-2048kB"

@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "ktap.h"
+#include "../lib/memory.h"
 #include "probe.h"
 
 #ifndef MADV_COLLAPSE

@@ -15,8 +15,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "disk.h"
-#include "ktap.h"
+#include "../lib/kernel.h"
+#include "../lib/libdevmodel.h"
+#include "../lib/memory.h"
 #include "probe.h"
 
 #define MAX_NODES	(8 * sizeof(unsigned long))
@@ -72,6 +73,15 @@ char *probe_map(long pages)
 
 	probe_touch(address, pages);
 	return address;
+}
+
+int probe_file(const char *folder, long pages)
+{
+	int fd = unnamed_file(folder, pages);
+
+	if (fd < 0)
+		probe_fail("a file in %s: %m", folder);
+	return fd;
 }
 
 /* Ask where pages are, or, with @nodes, move them. Negative in @status: an errno. */

@@ -15,7 +15,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "ktap.h"
+#include "../lib/memory.h"
 #include "probe.h"
 
 #define PAGES		4096L

@@ -5,11 +5,7 @@
 
 #include <stddef.h>
 
-/* What there is to swap to, and the module that makes it where it is not built in. */
-#define SWAP_DEVICE	"/dev/ram0"
-#define SWAP_MODULE	"brd rd_nr=1 rd_size=262144"
-
-/* Swap to it from here on. The test has to end it: it is everybody's. */
+/* Swap from here on. The test has to end it: it is everybody's. */
 void swap_on(void);
 void swap_off(void);
 /* Have all of a range swapped out. */

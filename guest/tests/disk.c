@@ -18,6 +18,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "../lib/kernel.h"
 #include "ktap.h"
 #include "disk.h"
 #include "row.h"

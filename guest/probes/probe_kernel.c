@@ -8,7 +8,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "ktap.h"
+#include "../lib/memory.h"
 #include "probe.h"
 
 static long clamp(long pages)

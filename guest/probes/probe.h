@@ -80,6 +80,8 @@ char *probe_map_untouched(long pages);
 /* Huge-page aligned, untouched. */
 char *probe_map_huge(long huge_pages);
 void probe_touch(char *address, long pages);
+/* A file without a name, of zeroed pages. Returns its descriptor. */
+int probe_file(const char *folder, long pages);
 /* How many of these pages lie on @node now; those that are not there count nowhere. */
 long probe_on(const char *address, long pages, int node);
 static inline struct probe_count probe_arrived(const char *address, long pages)

@@ -14,15 +14,6 @@
 
 #define HUGE_SIZE	(2UL << 20)
 
-size_t page_size(void)
-{
-	static size_t size;
-
-	if (!size)
-		size = sysconf(_SC_PAGESIZE);
-	return size;
-}
-
 /*
  * Where a mapping would lie within one huge page, or from the beginning of one
  * on: the driver takes what lies in two of them in two steps, and tests count.
@@ -60,45 +51,11 @@ void *map_shared(size_t pages)
 
 int make_file(const char *folder, size_t pages)
 {
-	int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	int fd = unnamed_file(folder, pages);
 
-	if (fd < 0 || ftruncate(fd, pages * page_size()))
+	if (fd < 0)
 		ktap_fail(__FILE__, __LINE__, "a file in %s: %s", folder, strerror(errno));
 	return fd;
-}
-
-static uint64_t pattern(size_t index, uint64_t seed)
-{
-	return (index + 1) * 0x9e3779b97f4a7c15ULL ^ seed * 0xbf58476d1ce4e5b9ULL;
-}
-
-void pattern_write(void *address, size_t pages, uint64_t seed)
-{
-	size_t i, words = pages * page_size() / sizeof(uint64_t);
-	uint64_t *word = address;
-
-	for (i = 0; i < words; i++)
-		word[i] = pattern(i, seed);
-}
-
-long pattern_wrong(const void *address, size_t pages, uint64_t seed)
-{
-	size_t i, words = pages * page_size() / sizeof(uint64_t);
-	const uint64_t *word = address;
-
-	for (i = 0; i < words; i++)
-		if (word[i] != pattern(i, seed))
-			return i;
-	return -1;
-}
-
-void load_module(const char *words)
-{
-	char command[80];
-
-	snprintf(command, sizeof(command), "modprobe -q %s 2>/dev/null", words);
-	if (system(command))
-		return;
 }
 
 int open_last(void)

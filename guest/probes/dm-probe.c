@@ -15,7 +15,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "ktap.h"
 #include "probe.h"
 
 #define PROBE_SECONDS	30

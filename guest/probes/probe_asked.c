@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "../lib/libdevmodel.h"
-#include "ktap.h"
+#include "../lib/memory.h"
 #include "probe.h"
 
 static struct probe_count bind_range(void)
@@ -76,7 +76,7 @@ static struct probe_count bind_huge(void)
 /* A policy of the file's, which whoever touches it follows. */
 static struct probe_count bind_shared(void)
 {
-	int fd = make_file("/dev/shm", PROBE_SOME);
+	int fd = probe_file("/dev/shm", PROBE_SOME);
 	char *address = mmap(NULL, PROBE_SOME * page_size(), PROT_READ | PROT_WRITE,
 			     MAP_SHARED, fd, 0);
 
@@ -88,7 +88,7 @@ static struct probe_count bind_shared(void)
 
 static struct probe_count bind_page_cache(void)
 {
-	int fd = make_file(PROBE_DISK, PROBE_SOME);
+	int fd = probe_file(PROBE_DISK, PROBE_SOME);
 	char *address = mmap(NULL, PROBE_SOME * page_size(), PROT_READ, MAP_SHARED, fd, 0);
 
 	PROBE_MUST(address != MAP_FAILED);
