@@ -111,10 +111,15 @@ def check_names(wanted: Sequence[str], known: Sequence[str]) -> None:
             raise ConfigError(f"there is no probe {name!r}", hint=f"there are {', '.join(known)}")
 
 
-def probe(vm: Machine, wanted: Sequence[str], tell: Callable[[Finding], None]) -> list[Finding]:
-    """Do the `wanted` probes, or all, in a VM that is up. ProbesFailed if it told too little."""
-    lines = Lines(tell)
+def probe(vm: Machine, wanted: Sequence[str], note: Callable[[str], None]) -> list[Finding]:
+    """Do the `wanted` probes, or all, in a VM that is up. ProbesFailed if it told too little.
+
+    `note` gets a line for each probe as it ends, and then what dm-probe said besides.
+    """
+    lines = Lines(lambda found: note(_line(found)))
     done = vm.run([PROGRAM, *wanted], timeout=SECONDS, stdout=lines)
+    for line in done.stderr.splitlines():
+        note(line)
     # 1: a probe is not ok, which its finding says, or nothing could be done at all.
     if done.exit_code > 1 or len(lines.findings) < max(1, len(wanted)):
         said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
@@ -167,7 +172,7 @@ def run(config: MachineConfig, wanted: Sequence[str], *, json: bool, console: Co
     check_names(wanted, names(reporter))
     model = config.devices[0].model
     with Machine(config, reporter=reporter) as vm:
-        findings = probe(vm, wanted, lambda found: reporter.note(_line(found)))
+        findings = probe(vm, wanted, reporter.note)
     if json:
         jsonlib.dump({"probes": [found.as_dict() for found in findings]}, sys.stdout, indent=1)
         print()

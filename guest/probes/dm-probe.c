@@ -6,18 +6,20 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <getopt.h>
-#include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "../lib/child.h"
 #include "probe.h"
 
-#define PROBE_SECONDS	30
+#define DEFAULT_SECONDS	60
 
 static const struct probe * const tables[] = {
 	probes_pressure, probes_movers, probes_kernel, probes_hugetlb, probes_asked,
@@ -25,16 +27,22 @@ static const struct probe * const tables[] = {
 
 #define TABLES	(sizeof(tables) / sizeof(tables[0]))
 
+static const struct probe *find_in(const struct probe *probe, const char *name)
+{
+	for (; probe->name; probe++)
+		if (!strcmp(probe->name, name))
+			return probe;
+	return NULL;
+}
+
 static const struct probe *find(const char *name)
 {
-	const struct probe *probe;
+	const struct probe *found = find_in(probes_stuck, name);
 	size_t i;
 
-	for (i = 0; i < TABLES; i++)
-		for (probe = tables[i]; probe->name; probe++)
-			if (!strcmp(probe->name, name))
-				return probe;
-	return NULL;
+	for (i = 0; i < TABLES && !found; i++)
+		found = find_in(tables[i], name);
+	return found;
 }
 
 static bool asked(const struct probe *probe)
@@ -63,40 +71,89 @@ static bool good(const struct probe *probe, bool cdm, const struct probe_count *
 	return false;
 }
 
-/* Run it in a process of its own. Returns whether it has a result. */
-static bool measure(const struct probe *probe)
-{
-	pid_t child;
-	int status;
-	long left;
+/* For what is done in one piece; a probe is, and putting the settings back is. */
+static unsigned int seconds = DEFAULT_SECONDS;
+/* More of them, and it is the kernel that is probed no longer. */
+#define MOST_STUCK	3
+static int nstuck;
 
-	probe_shared->count = (struct probe_count) {};
-	probe_shared->why[0] = '\0';
-	if (!ballast_take())
-		return false;
-	child = fork();
+/* One more reason for this probe to have no result. */
+__attribute__((format(printf, 1, 2)))
+static void because(const char *format, ...)
+{
+	char *why = probe_shared->why;
+	size_t used = strlen(why);
+	va_list args;
+
+	if (used)
+		used += snprintf(why + used, sizeof(probe_shared->why) - used, "; ");
+	if (used >= sizeof(probe_shared->why))
+		return;
+	va_start(args, format);
+	vsnprintf(why + used, sizeof(probe_shared->why) - used, format, args);
+	va_end(args);
+}
+
+/*
+ * Nothing that is asked of the kernel is sure to end, be it that it is killed.
+ * So it is done by a process that is waited for for a limited time. Returns
+ * whether it was done.
+ */
+static bool limited(const char *what, void (*work)(const struct probe *),
+		    const struct probe *probe)
+{
+	pid_t child = child_fork();
+	struct child_end end;
+
 	if (!child) {
-		setpgid(0, 0);
-		probe_shared->count = probe->run();
+		work(probe);
 		_exit(EXIT_SUCCESS);
 	}
-	if (child < 0)
+	if (child < 0) {
+		because("fork: %s", strerror(errno));
 		return false;
-	for (left = PROBE_SECONDS * 100; waitpid(child, &status, WNOHANG) == 0; left--) {
-		if (!left) {
-			kill(-child, SIGKILL);
-			snprintf(probe_shared->why, sizeof(probe_shared->why), "not done in %d s",
-				 PROBE_SECONDS);
-		}
-		sleep_ms(10);
 	}
-	kill(-child, SIGKILL);
+	end = child_end(child, seconds, stderr);
+	if (*end.stuck) {
+		nstuck++;
+		because("%sis stuck in the kernel: %s", what, end.stuck);
+		return false;
+	}
+	if (end.late)
+		because("%snot done in %u s", what, seconds);
+	else if (WIFSIGNALED(end.status))
+		because("%sended by signal %d (%s)", what, WTERMSIG(end.status),
+			strsignal(WTERMSIG(end.status)));
+	return !end.late && end.status == 0;
+}
+
+static void do_probe(const struct probe *probe)
+{
+	probe_shared->count = probe->run();
+}
+
+static void restore(const struct probe *unused)
+{
+	(void)unused;
 	settings_restore();
 	groups_end();
-	if (WIFSIGNALED(status) && !probe_shared->why[0])
-		snprintf(probe_shared->why, sizeof(probe_shared->why), "ended by signal %d (%s)",
-			 WTERMSIG(status), strsignal(WTERMSIG(status)));
-	return status == 0;
+}
+
+/* Returns whether it has a result. */
+static bool measure(const struct probe *probe)
+{
+	bool done;
+
+	if (nstuck >= MOST_STUCK) {
+		because("not tried: %d processes are stuck", nstuck);
+		return false;
+	}
+	if (!ballast_take()) {
+		because("node %d could not be filled", SYSTEM_NODE);
+		return false;
+	}
+	done = limited("", do_probe, probe);
+	return limited("putting settings back ", restore, NULL) && done;
 }
 
 /* One line of JSON. Nothing in it has to be quoted. */
@@ -106,6 +163,8 @@ static bool run(const struct probe *probe, bool cdm)
 	struct timespec begin, end;
 	bool measured, ok;
 
+	probe_shared->count = (struct probe_count) {};
+	probe_shared->why[0] = '\0';
 	clock_gettime(CLOCK_MONOTONIC, &begin);
 	measured = measure(probe);
 	clock_gettime(CLOCK_MONOTONIC, &end);
@@ -115,7 +174,8 @@ static bool run(const struct probe *probe, bool cdm)
 	       "\"ok\": %s, \"of\": %ld, \"seconds\": %.2f, \"about\": \"%s\", \"why\": \"%s\"}\n",
 	       probe->name, asked(probe) ? "node" : "nothing", count->arrived,
 	       allowed(probe, cdm) ? "true" : "false", ok ? "true" : "false", count->of,
-	       end.tv_sec - begin.tv_sec + (end.tv_nsec - begin.tv_nsec) / 1e9, probe->about, measured ? "" : probe_shared->why);
+	       end.tv_sec - begin.tv_sec + (end.tv_nsec - begin.tv_nsec) / 1e9, probe->about,
+	       measured ? "" : probe_shared->why);
 	fflush(stdout);
 	return ok;
 }
@@ -126,6 +186,35 @@ static int complain(const char *text)
 	return 1;
 }
 
+static void find_node(const struct probe *unused)
+{
+	(void)unused;
+	if (!probe_find_node(&probe_shared->cdm))
+		_exit(EXIT_FAILURE);
+	probe_shared->node = probe_node;
+}
+
+static void begin(const struct probe *unused)
+{
+	(void)unused;
+	if (!probe_fixture())
+		probe_fail("file systems for the probes could not be made");
+}
+
+static void end(const struct probe *unused)
+{
+	(void)unused;
+	probe_fixture_end();
+}
+
+static void finish(void)
+{
+	ballast_end();
+	probe_shared->why[0] = '\0';
+	if (!limited("taking the file systems away ", end, NULL))
+		complain(probe_shared->why);
+}
+
 static int run_all(int count, char **names)
 {
 	const struct probe *probe;
@@ -133,11 +222,14 @@ static int run_all(int count, char **names)
 	size_t table;
 	bool cdm;
 
-	if (!probe_find_node(&cdm))
+	if (!limited("finding the node ", find_node, NULL))
+		return *probe_shared->why ? complain(probe_shared->why) : 1;
+	probe_node = probe_shared->node;
+	cdm = probe_shared->cdm;
+	if (!limited("", begin, NULL)) {
+		complain(probe_shared->why);
+		finish();
 		return 1;
-	if (!probe_fixture()) {
-		probe_fixture_end();
-		return complain("file systems for the probes could not be made");
 	}
 	if (count)
 		for (i = 0; i < count; i++)
@@ -146,7 +238,7 @@ static int run_all(int count, char **names)
 		for (table = 0; table < TABLES; table++)
 			for (probe = tables[table]; probe->name; probe++)
 				failures += !run(probe, cdm);
-	probe_fixture_end();
+	finish();
 	return failures ? 1 : 0;
 }
 
@@ -155,25 +247,34 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{ "help", no_argument, NULL, 'h' },
 		{ "list", no_argument, NULL, 'l' },
+		{ "seconds", required_argument, NULL, 's' },
 		{ NULL, 0, NULL, 0 },
 	};
 	const struct probe *probe;
 	int option, i;
 	size_t table;
 
-	while ((option = getopt_long(argc, argv, "hl", options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "hls:", options, NULL)) != -1) {
 		switch (option) {
 		case 'h':
-			printf("usage: %s [--list] [NAME ...]\n"
+			printf("usage: %s [--list] [--seconds N] [NAME ...]\n"
 			       "Placement probes on the device's NUMA node, all of them or those named;\n"
-			       "a line of JSON each. Exit code 0 if each is as the memory model has it.\n",
-			       argv[0]);
+			       "a line of JSON each. Exit code 0 if each is as the memory model has it.\n"
+			       "A probe has N seconds (%d), and 10 to die if they are over. What stays in the\n"
+			       "kernel then is told, and the next one's turn comes.\n",
+			       argv[0], DEFAULT_SECONDS);
 			return 0;
 		case 'l':
 			for (table = 0; table < TABLES; table++)
 				for (probe = tables[table]; probe->name; probe++)
 					printf("%s\n", probe->name);
 			return 0;
+		case 's':
+			seconds = strtoul(optarg, NULL, 10);
+			if (seconds)
+				break;
+			complain("--seconds wants a number above 0");
+			return 2;
 		default:
 			return 2;
 		}
@@ -188,5 +289,7 @@ int main(int argc, char **argv)
 			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (probe_shared == MAP_FAILED)
 		return complain(strerror(errno));
+	/* What a probe has started and left behind is waited for, too. */
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	return run_all(argc - optind, argv + optind);
 }

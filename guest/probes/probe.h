@@ -41,6 +41,7 @@ extern const struct probe probes_kernel[];
 extern const struct probe probes_movers[];
 extern const struct probe probes_hugetlb[];
 extern const struct probe probes_asked[];
+extern const struct probe probes_stuck[];
 
 /* Many enough to show above what a node's free memory moves by itself; 64 MiB. */
 #define PROBE_MANY	16384L
@@ -99,10 +100,12 @@ void move_to(char *address, long pages, int node);
 
 /*
  * Most of the system's node is held by a process of its own, so that probes need not fill it.
- * Taking it where it is there already does nothing; a probe that needs room drops it.
+ * Taking it where it is there already does nothing; a probe that needs room drops it. Taken and
+ * ended by the process that runs the probes. Limited in time.
  */
 bool ballast_take(void);
 void ballast_drop(void);
+void ballast_end(void);
 /* Fill the system's node, as far as it goes, with page cache that can be dropped again. */
 void pressure(void);
 
@@ -116,19 +119,21 @@ long node_pages(int node, const char *field);
 bool write_text(const char *path, const char *text);
 /* Write a setting; it is put back when the probe has ended. */
 void setting(const char *path, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* Put all settings back, and swap off. In the process that runs the probes. */
+/* Put all settings back, and swap off. When the probe has ended. */
 void settings_restore(void);
 void swap_on(void);
 /* Go into a control group of one's own, with this controller. */
 void group_enter(const char *controller);
-/* No control group has a controller any more. In the process that runs the probes. */
+/* No control group has a controller any more. When the probe has ended. */
 void groups_end(void);
 /* Wait until @field of @path has grown by @growth; false after @seconds. */
 bool wait_growth(const char *path, const char *field, long since, long growth, int seconds);
 void sleep_ms(long ms);
 
-/* What the probing process and the one that runs it share. */
+/* What the process that runs the probes shares with those that it has do them. */
 struct probe_shared {
+	int node;	/* probe_node, for a process that did not find it itself */
+	bool cdm;
 	struct probe_count count;
 	char why[200];
 	long cursor;	/* pages of the filling file that were read */

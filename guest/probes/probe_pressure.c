@@ -7,16 +7,19 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/mempolicy.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../lib/child.h"
 #include "../lib/kernel.h"
 #include "../lib/memory.h"
 #include "probe.h"
@@ -33,9 +36,12 @@
 #define ROOM		(192L << 20)
 /* Holds the rest of the system's node. */
 static pid_t ballast;
+#define BALLAST_SECONDS	60
 
-static void hold(long pages)
+static void hold(void)
 {
+	long spare = node_pages(SYSTEM_NODE, "MemFree") - ROOM / (long)page_size();
+	long pages = spare & -HUGE_PAGES;
 	char *address = probe_map_huge(pages / HUGE_PAGES);
 
 	policy_task(MPOL_BIND, SYSTEM_NODE);
@@ -48,23 +54,45 @@ static void hold(long pages)
 
 bool ballast_take(void)
 {
-	long pages;
-	int status;
+	long left = BALLAST_SECONDS * 100;
+	int status = 0;
 
 	if (ballast > 0 && waitpid(ballast, &status, WNOHANG) == 0)
 		return true;
-	pages = node_pages(SYSTEM_NODE, "MemFree") - ROOM / (long)page_size();
-	ballast = fork();
+	ballast = child_fork();
 	if (!ballast)
-		hold(pages & -HUGE_PAGES);
+		hold();
 	/* It is there when its process has stopped itself. */
-	return ballast > 0 && waitpid(ballast, &status, WUNTRACED) == ballast && WIFSTOPPED(status);
+	while (ballast > 0 && waitpid(ballast, &status, WUNTRACED | WNOHANG) == 0 && left--)
+		sleep_ms(10);
+	if (WIFSTOPPED(status))
+		return true;
+	ballast_end();
+	return false;
 }
 
 void ballast_drop(void)
 {
 	if (ballast > 0)
 		kill(ballast, SIGKILL);
+}
+
+void ballast_end(void)
+{
+	if (ballast > 0)
+		child_end(ballast, 0, stderr);
+	ballast = 0;
+}
+
+/* If there is one that is frozen. */
+static void thaw(void)
+{
+	int fd = open(PROBE_DISK, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd >= 0) {
+		ioctl(fd, FITHAW, 0);
+		close(fd);
+	}
 }
 
 bool probe_fixture(void)
@@ -85,11 +113,11 @@ bool probe_fixture(void)
 
 void probe_fixture_end(void)
 {
-	ballast_drop();
-	waitpid(ballast, NULL, 0);
 	rmdir(PROBE_CGROUPS "/probe");
-	umount(PROBE_CGROUPS);
-	umount(PROBE_DISK);
+	/* A process that is stuck may still have them open. */
+	umount2(PROBE_CGROUPS, MNT_DETACH);
+	thaw();
+	umount2(PROBE_DISK, MNT_DETACH);
 	unlink(IMAGE);
 	rmdir(PROBE_CGROUPS);
 	rmdir(PROBE_DISK);

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../lib/child.h"
 #include "ktap.h"
 #include "trace.h"
 
@@ -101,8 +102,6 @@ static void run(const struct ktap_test *test)
 {
 	int dev;
 
-	/* A test's own children go when it is stopped for being late. */
-	setpgid(0, 0);
 	dev = devmodel_open(NULL);
 	if (dev < 0)
 		ktap_fail(__FILE__, __LINE__, "%s", devmodel_error());
@@ -116,22 +115,16 @@ static void millisecond(void)
 	nanosleep(&(struct timespec) { .tv_nsec = 1000000 }, NULL);
 }
 
-/* Wait for a child up to its limit, then kill it. Returns the wait status, or -1: late. */
+/* Wait for a test to end, up to its limit. Returns the wait status, or -1: it did not, told why. */
 static int wait_limited(pid_t child, unsigned int seconds)
 {
-	unsigned int left = seconds * 1000;
-	int status;
+	struct child_end end = child_end(child, seconds, stdout);
 
-	for (; waitpid(child, &status, WNOHANG) == 0; left--) {
-		if (!left) {
-			kill(-child, SIGKILL);
-			waitpid(child, &status, 0);
-			return -1;
-		}
-		millisecond();
-	}
-	kill(-child, SIGKILL);
-	return status;
+	if (end.late)
+		ktap_note("not done in %u s", seconds);
+	if (*end.stuck)
+		ktap_note("is stuck in the kernel: %s", end.stuck);
+	return end.late || *end.stuck ? -1 : end.status;
 }
 
 /* What others than this process hold now, on all devices. */
@@ -201,15 +194,13 @@ static bool run_and_tell(const struct ktap_test *test, size_t number,
 	ok = look(&before);
 	if (!ok)
 		ktap_note("%s", devmodel_error());
-	child = ok ? fork() : -1;
+	child = ok ? child_fork() : -1;
 	if (!child)
 		run(test);
 	status = child > 0 ? wait_limited(child, seconds) : -1;
 	if (child > 0)
 		trace_forget(child);
-	if (status == -1)
-		ktap_note("not done in %u s", seconds);
-	else if (WIFSIGNALED(status))
+	if (status != -1 && WIFSIGNALED(status))
 		ktap_note("ended by signal %d (%s)", WTERMSIG(status),
 			  strsignal(WTERMSIG(status)));
 	if (ok && !given_back(&before))

@@ -36,6 +36,7 @@ class FakeMachine:
 
     output: ClassVar[str] = ""
     exit_code: ClassVar[int] = 0
+    said: ClassVar[str] = "dm-probe: no such luck\n"
     command: ClassVar[list[str]] = []
     kernel: ClassVar[object] = None
     folder = Path("/vms/numa")
@@ -56,7 +57,7 @@ class FakeMachine:
         # Cut where no line ends.
         stdout.write(text[:20])
         stdout.write(text[20:])
-        return Result(self.exit_code, "", "dm-probe: no such luck\n")
+        return Result(self.exit_code, "", self.said)
 
 
 @pytest.fixture
@@ -65,6 +66,7 @@ def guest(monkeypatch: pytest.MonkeyPatch) -> type[FakeMachine]:
     monkeypatch.setattr(probe, "names", lambda _: KNOWN)
     monkeypatch.setattr(FakeMachine, "output", line())
     monkeypatch.setattr(FakeMachine, "exit_code", 0)
+    monkeypatch.setattr(FakeMachine, "said", FakeMachine.said)
     return FakeMachine
 
 
@@ -85,6 +87,7 @@ def test_json_is_what_is_promised_and_no_more(guest: type[FakeMachine], capsys: 
 
 def test_table_shows_every_probe(guest: type[FakeMachine], capsys: Capture) -> None:
     guest.output = line() + line("ksm", ok=False, arrived=0, why="nothing was merged")
+    guest.said = "# 7 dm-probe is still there. State: D (disk sleep), in percpu_rwsem_wait\n"
     guest.exit_code = 1
     assert cli.main(["probe", "--model", "cdm"]) == 1
     shown = capsys.readouterr()
@@ -93,6 +96,7 @@ def test_table_shows_every_probe(guest: type[FakeMachine], capsys: Capture) -> N
     (row,) = [row for row in shown.out.splitlines() if row.startswith("ksm")]
     assert "NO" in row and "nothing was merged" in row
     assert "ksm: 0 of 9 pages on the node, NOT ok nothing was merged" in shown.err
+    assert "State: D (disk sleep), in percpu_rwsem_wait" in shown.err
 
 
 def test_named_probes_alone(guest: type[FakeMachine]) -> None:
