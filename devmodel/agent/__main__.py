@@ -16,7 +16,6 @@ from devmodel.agent.build import build
 from devmodel.agent.config import LONGEST_REPORT, READY, REFUSED, AgentConfig
 from devmodel.agent.log import Log
 from devmodel.device.programs import ProgramError
-from devmodel.link.doorbell import Waiter
 
 log = logging.getLogger("devmodel.agent")
 
@@ -56,7 +55,8 @@ def main(arguments: list[str]) -> int:
     output.take_over(config)
     stop = _Stop()
     try:
-        device = build(config)
+        attached = config.wires.attach(stop.reader)
+        device = build(config, attached)
     except ProgramError as error:
         # The user's mistake: one line for the supervisor to show.
         _report(config, f"{REFUSED}{error}")
@@ -64,11 +64,10 @@ def main(arguments: list[str]) -> int:
     except Exception:
         log.exception("the device cannot be built")
         return 1
-    log.info("%s, generation %d: ready", config.model, config.generation)
+    log.info("%s, generation %d: ready", config.device.model, config.generation)
     _report(config, READY)
-    waiter = Waiter(config.doorbell_fds, stop.reader)
     try:
-        loop.run(device, waiter, lambda: stop.requested, output.trim)
+        loop.run(device, attached.wait, lambda: stop.requested, output.trim)
     except Exception:
         log.exception("the device failed; this is a bug")
         return 1

@@ -33,7 +33,7 @@ class Log:
         logging.raiseExceptions = False
         logging.basicConfig(
             stream=self._stream(),
-            level=logging.DEBUG if config.verbose else logging.INFO,
+            level=logging.INFO,
             format=f"%(asctime)s {config.name} %(levelname)s %(name)s: %(message)s",
         )
 

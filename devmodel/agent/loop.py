@@ -1,4 +1,4 @@
-"""The agent's loop: step the device while it is busy, sleep on its doorbells when it is not.
+"""The agent's loop: step the device while it is busy, wait for its driver when it is not.
 
 ::
 
@@ -6,16 +6,14 @@
       ^──────────────┘ busy
       │ False: nothing to do
     arm() -> False   something came in while arming: step again
-      │ True: the rings' events ask for a doorbell
-    wait(doorbells, SAFETY_MS) ── a doorbell, a signal, or time
+      │ True: the rings' events ask the driver to ring
+    wait(SAFETY_MS) ── the driver, a signal, or time
 
-The time-out is the safety net: a lost doorbell costs its length, and nothing else.
+The time-out is the safety net: a ring that is lost costs its length, and nothing else.
 """
 
 from collections.abc import Callable
 from typing import Protocol
-
-from devmodel.link.doorbell import Waiter
 
 SAFETY_MS = 20
 
@@ -27,15 +25,19 @@ class Steppable(Protocol):
         """Do a bounded piece of work; whether there is more."""
 
     def arm(self) -> bool:
-        """Ask for doorbells; False if work came in meanwhile."""
+        """Ask to be told of work; False if some came in meanwhile."""
 
 
 def run(
-    device: Steppable, waiter: Waiter, stopped: Callable[[], bool], tidy: Callable[[], None]
+    device: Steppable,
+    wait: Callable[[int], None],
+    stopped: Callable[[], bool],
+    tidy: Callable[[], None],
 ) -> None:
     """Step `device` until `stopped()`, with a `tidy()` after each step.
 
-    Exceptions of the device pass through: they are bugs.
+    `wait` sleeps for so many milliseconds, or until there may be work. Exceptions of the device
+    pass through: they are bugs.
     """
     while not stopped():
         busy = device.step()
@@ -43,4 +45,4 @@ def run(
         if busy:
             continue
         if device.arm():
-            waiter.wait(SAFETY_MS)
+            wait(SAFETY_MS)

@@ -1,30 +1,21 @@
-"""A device's agent as its supervisor sees it: memory, doorbells, a process, and its end.
+"""A device's agent as its supervisor sees it: a process on an endpoint, and its end.
 
-::
-
-    Endpoint   region memfd, HBM memfd, eventfds, ivshmem socket: the VM's, outlives any agent
-    Agent      the process that plays the device on an endpoint
-
-The two are apart so that another agent can be started on the same memory.
+The endpoint (devmodel.link) is the VM's: another agent can be started on the same memory.
 """
 
-import contextlib
 import io
 import os
 import signal
-import socket
 import subprocess
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
 from devmodel import interpreter
 from devmodel.abi.pagetable import PEERS
-from devmodel.abi.registers import VECTORS, DeviceState
+from devmodel.abi.registers import DeviceState
 from devmodel.agent import registers
-from devmodel.agent.config import AgentConfig, Peer
-from devmodel.link import doorbell, ivshmem, memory
-from devmodel.link.rammap import RamMap
+from devmodel.agent.config import AgentConfig
+from devmodel.link import Endpoint
 
 STOP_SECONDS = 2.0
 # A device resets itself between two bursts, which take milliseconds.
@@ -34,72 +25,6 @@ RESET_SECONDS = 3.0
 def trace_file(number: int) -> str:
     """The name of a device's trace."""
     return f"device{number}.trace"
-
-
-@dataclass(frozen=True)
-class DeviceShape:
-    """A device as the machine's configuration describes it. Sizes in bytes."""
-
-    model: str
-    hbm_size: int
-    hbm_offset: int
-    """of the HBM window in BAR 2; 0: HBM is not in BAR 2"""
-    region_size: int
-    page_shift: int = 12
-    programs: tuple[str, ...] = ()
-    faults: Mapping[str, int] = field(default_factory=dict)
-    node: int = 0
-    """NUMA node that the HBM is to become"""
-
-
-@dataclass
-class Endpoint:
-    """The memory and the wires of one device. `close` gives them all back."""
-
-    shape: DeviceShape
-    region_fd: int
-    hbm_fd: int | None
-    to_agent: list[int]
-    to_guest: list[int]
-    region: memory.Bytes = field(repr=False)
-    server: socket.socket
-    guest: socket.socket
-    """QEMU's end of the ivshmem socket; close it once QEMU has it"""
-    _stack: contextlib.ExitStack = field(repr=False, default_factory=contextlib.ExitStack)
-
-    @classmethod
-    def create(cls, shape: DeviceShape) -> "Endpoint":
-        """New memory, eventfds and an ivshmem socket with its greeting in it."""
-        with contextlib.ExitStack() as stack:
-
-            def own(fd: int) -> int:
-                stack.callback(os.close, fd)
-                return fd
-
-            region_fd = own(memory.create("region", shape.region_size))
-            separate = shape.hbm_size and not shape.hbm_offset
-            hbm_fd = own(memory.create("hbm", shape.hbm_size)) if separate else None
-            to_agent = [own(fd) for fd in doorbell.create(VECTORS)]
-            to_guest = [own(fd) for fd in doorbell.create(VECTORS)]
-            server, guest = ivshmem.serve(region_fd, to_agent, to_guest)
-            stack.callback(server.close)
-            stack.callback(guest.close)
-            region = memory.attach(region_fd)
-            endpoint = cls(shape, region_fd, hbm_fd, to_agent, to_guest, region, server, guest)
-            endpoint._stack = stack.pop_all()
-            return endpoint
-
-    def as_peer(self, number: int) -> Peer | None:
-        """The HBM, for other devices to reach; None if there is none."""
-        if not self.shape.hbm_size:
-            return None
-        if self.hbm_fd is not None:
-            return Peer(number, self.hbm_fd, 0, self.shape.hbm_size)
-        return Peer(number, self.region_fd, self.shape.hbm_offset, self.shape.hbm_size)
-
-    def close(self) -> None:
-        """Let go of everything. The memory lives on in QEMU and agent while they do."""
-        self._stack.close()
 
 
 class Agent:
@@ -123,7 +48,7 @@ class Agent:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
-                pass_fds=config.descriptors,
+                pass_fds=tuple(config.descriptors),
                 # Not the terminal's Ctrl-C: the supervisor decides.
                 process_group=0,
             )
@@ -133,8 +58,6 @@ class Agent:
         cls,
         endpoints: Sequence[Endpoint],
         number: int,
-        ram_fd: int,
-        ram: RamMap,
         log: Path,
         *,
         generation: int,
@@ -146,32 +69,17 @@ class Agent:
         the calling *thread* (lifeline.py).
         """
         endpoint = endpoints[number]
-        shape = endpoint.shape
-        others = [e.as_peer(n) for n, e in enumerate(endpoints) if n != number and n < PEERS]
+        others = {n: e.hbm for n, e in enumerate(endpoints) if n != number and n < PEERS}
         reader, writer = os.pipe2(os.O_CLOEXEC)
         report = io.FileIO(reader)
         config = AgentConfig(
-            name=f"dm{number}",
             parent=os.getpid(),
-            ram_fd=ram_fd,
-            region_fd=endpoint.region_fd,
-            doorbell_fds=tuple(endpoint.to_agent),
-            interrupt_fds=tuple(endpoint.to_guest),
-            hbm_fd=endpoint.hbm_fd,
-            ram=ram,
-            model=shape.model,
-            hbm_size=shape.hbm_size,
-            hbm_offset=shape.hbm_offset,
-            page_shift=shape.page_shift,
-            node=shape.node,
-            peer=ivshmem.AGENT_PEER,
-            generation=generation,
-            report_fd=writer,
+            device=endpoint.device,
             number=number,
-            peers=tuple(peer for peer in others if peer is not None),
-            programs=shape.programs,
-            trace="" if trace is None else str(trace / trace_file(number)),
-            faults=dict(shape.faults),
+            generation=generation,
+            wires=endpoint.wires({n: hbm for n, hbm in others.items() if hbm is not None}),
+            report_fd=writer,
+            trace=None if trace is None else trace / trace_file(number),
         )
         try:
             return cls(endpoint, config, log, report)
@@ -199,8 +107,7 @@ class Agent:
         """After its end: tell the driver whether there will be another, and have it look."""
         state = DeviceState.RESTARTING if restarting else DeviceState.LOST
         registers.mark(self.endpoint.region, state)
-        for fd in self.endpoint.to_guest:
-            doorbell.ring(fd)
+        self.endpoint.alert()
 
     def ending(self) -> str:
         """How the process ended, in words; it must have."""

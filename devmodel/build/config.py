@@ -2,15 +2,10 @@
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, StrictBool, StrictStr, field_validator, model_validator
+from pydantic import StrictBool, StrictStr, field_validator, model_validator
 
 from devmodel.build.series import OWN, SERIES, Kind, Series, known
-
-
-class Strict(BaseModel):
-    """A part of a description: no unknown keys, and nothing changes afterwards."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from devmodel.description import Strict
 
 
 class KernelConfig(Strict):

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from devmodel.cli import options, output
+from devmodel.device.config import DeviceModel
 from devmodel.experiment.workloads import WORKLOADS
-from devmodel.machine.config import DeviceModel
 
 MODELS = tuple(model.value for model in DeviceModel)
 

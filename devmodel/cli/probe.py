@@ -3,7 +3,8 @@
 import argparse
 
 from devmodel.cli import options, output
-from devmodel.machine.config import DeviceModel, MachineConfig
+from devmodel.device.config import DeviceModel
+from devmodel.machine.config import MachineConfig
 
 MODELS = [model.value for model in DeviceModel if model.is_node]
 

@@ -5,6 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from devmodel import link
 from devmodel.build import guest
 from devmodel.cli import options, output
 from devmodel.machine import accel, qemu
@@ -73,4 +74,4 @@ def dry_run(config: MachineConfig, extra: Options) -> str:
     # Where the line is pasted: there is no folder for a VM that nobody supervises.
     gdb = Path(f"{config.name}.gdb") if extra.gdb else None
     boot = qemu.Boot(built.emulator, built.kernel.image, built.image, extra.append, gdb, extra.qemu)
-    return shlex.join(qemu.standalone(config, accelerator, boot))
+    return shlex.join(qemu.standalone(config, accelerator, boot, link.DEFAULT))

@@ -5,7 +5,8 @@
 `counters`; `programs` holds what can be launched. docs/device.md is the datasheet.
 """
 
-from devmodel.device.config import DeviceConfig
+from devmodel.device.config import DeviceConfig, Identity
 from devmodel.device.device import Device
+from devmodel.device.hardware import Hardware
 
-__all__ = ["Device", "DeviceConfig"]
+__all__ = ["Device", "DeviceConfig", "Hardware", "Identity"]

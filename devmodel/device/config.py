@@ -1,133 +1,129 @@
-"""What a device is made of, fixed while it lives."""
+"""A device as it is described: from a machine's YAML to the device, the same object.
+
+Beside that there is `Hardware`, of which all devices are made alike, and who a device is in its
+machine and in its life, `Identity`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
 
-from devmodel.abi.record import Record
-from devmodel.abi.registers import CONTROL_REGION, HBM_ALIGN, RING_BASE, Feature, Model
-from devmodel.abi.rings import (
-    Completion,
-    ComputeCommand,
-    ControlCommand,
-    CopyCommand,
-    FaultRecord,
-    RingHeader,
-)
-from devmodel.abi.trace import TraceRecord
+from pydantic import Field, StrictInt, model_validator
+
+from devmodel import sizes
+from devmodel.abi.registers import CONTROL_REGION, HBM_ALIGN, Model
+from devmodel.description import Size, Strict
 from devmodel.device.faults import NO_FAULTS, Faults
 
-# Each ring starts on a page of its own, so that a dump of the region is easy to read.
-RING_ALIGN = 4096
+DEFAULT_HBM = 256 << 20
+MAX_HBM = 64 << 30
+# A page of 2 MiB is the largest that a device maps.
+HBM_STEP = 2 << 20
+# CONFIG_NODES_SHIFT of guest/kernel/base.config allows 16.
+MAX_NODE = 15
 
 
-@dataclass(frozen=True)
-class RingGeometry:
-    """Where a ring lies in the region: byte offset of its header, entries, bytes an entry."""
+class DeviceModel(StrEnum):
+    """Memory models that a device can be configured for."""
 
-    name: str
-    offset: int
-    entries: int
-    entry_size: int
+    MIRROR = "mirror"
+    PRIVATE = "private"
+    COHERENT = "coherent"
+    NUMA = "numa"
+    CDM = "cdm"
 
     @property
-    def end(self) -> int:
-        """Offset of the first byte after the ring."""
-        return self.offset + RingHeader.SIZE + self.entries * self.entry_size
+    def number(self) -> Model:
+        """What the registers say."""
+        return Model[self.name]
+
+    @property
+    def in_bar(self) -> bool:
+        """Whether the HBM is a window of BAR 2, where the CPU reaches it."""
+        return self in (DeviceModel.COHERENT, DeviceModel.NUMA, DeviceModel.CDM)
+
+    @property
+    def is_node(self) -> bool:
+        """Whether the HBM becomes a NUMA node."""
+        return self in (DeviceModel.NUMA, DeviceModel.CDM)
 
 
-@dataclass(frozen=True)
-class DeviceConfig:
-    """The hardware's parameters. Sizes are bytes; `ValueError` says what cannot be.
+class DeviceConfig(Strict):
+    """One device. `hbm` in bytes; `programs` are files; `ValueError` says what cannot be."""
 
-    `hbm_offset` is 0 where the CPU cannot reach HBM; `node` is the NUMA node that it is to become;
-    `region_size` is the size of BAR 2.
-    `burst_bytes` bounds the work between two looks at the control ring, `max_programs` how many
-    programs run or wait at a time. Ring sizes and `tlb_entries` are powers of two. With `trace`
-    there is a ring more, and `faults` are mistakes to make.
-    """
-
-    model: Model
-    region_size: int = CONTROL_REGION
-    hbm_size: int = 0
-    hbm_offset: int = 0
-    page_shift: int = 12
-    tlb_entries: int = 4096
-    generation: int = 1
-    peer: int = 1
-    number: int = 0
-    node: int = 0
-    burst_bytes: int = 1 << 20
-    max_programs: int = 256
-    control_entries: int = 64
-    copy_entries: int = 256
-    compute_entries: int = 64
-    completion_entries: int = 1024
-    fault_entries: int = 1024
-    trace: bool = False
-    trace_entries: int = 4096
+    model: DeviceModel = DeviceModel.PRIVATE
+    hbm: Size | None = Field(default=None, validate_default=False)
+    node: StrictInt | None = None
+    programs: tuple[Path, ...] = ()
     faults: Faults = NO_FAULTS
 
-    def __post_init__(self) -> None:
-        for name in (
-            "tlb_entries",
-            "control_entries",
-            "copy_entries",
-            "compute_entries",
-            "completion_entries",
-            "fault_entries",
-            "trace_entries",
-        ):
-            value = getattr(self, name)
-            if value < 1 or value & (value - 1):
-                raise ValueError(f"{name} is {value}: must be a power of two")
-        if not 12 <= self.page_shift <= 16:
-            raise ValueError(f"page_shift is {self.page_shift}: must be 12 to 16")
-        if self.hbm_size < 0 or self.hbm_size % self.page_size:
-            raise ValueError(f"hbm_size is {self.hbm_size}: must be a multiple of the page size")
-        if self.hbm_offset % HBM_ALIGN:
-            raise ValueError(f"hbm_offset is {self.hbm_offset:#x}: must be a multiple of 128 MiB")
-        if self.hbm_offset and self.hbm_offset + self.hbm_size > self.region_size:
-            raise ValueError("the HBM window does not fit into region_size")
-        if self.region_size < CONTROL_REGION:
-            raise ValueError(f"region_size is {self.region_size}: must be at least 1 MiB")
-        if self.burst_bytes < 1 or self.max_programs < 1:
-            raise ValueError("burst_bytes and max_programs must be at least 1")
-        if max(ring.end for ring in self.rings.values()) > CONTROL_REGION:
-            raise ValueError("the rings do not fit into the first MiB of the region")
+    @model_validator(mode="after")
+    def _node_fits_model(self) -> DeviceConfig:
+        if self.node is not None:
+            if not self.model.is_node:
+                raise ValueError(f"node: the memory of a {self.model} device is no NUMA node")
+            if not 1 <= self.node <= MAX_NODE:
+                raise ValueError(f"node: {self.node} is not possible; use 1 to {MAX_NODE}")
+        return self
+
+    @model_validator(mode="after")
+    def _hbm_fits_model(self) -> DeviceConfig:
+        if self.model is DeviceModel.MIRROR:
+            if self.hbm:
+                raise ValueError(
+                    "hbm: a mirror device has no memory; remove hbm, or use model: private"
+                )
+            return self
+        if self.hbm is not None:
+            if not 0 < self.hbm <= MAX_HBM:
+                raise ValueError(
+                    f"hbm: {sizes.show(self.hbm)} is not possible; use 2M to {sizes.show(MAX_HBM)}"
+                )
+            align = HBM_ALIGN if self.model.in_bar else HBM_STEP
+            if self.hbm % align:
+                raise ValueError(
+                    f"hbm: {sizes.show(self.hbm)} does not fit {self.model}; "
+                    f"use a multiple of {sizes.show(align)}"
+                )
+        return self
 
     @property
-    def page_size(self) -> int:
-        """Bytes a page."""
-        return 1 << self.page_shift
+    def hbm_size(self) -> int:
+        """Bytes of HBM; 0 for a mirror device."""
+        if self.model is DeviceModel.MIRROR:
+            return 0
+        return DEFAULT_HBM if self.hbm is None else self.hbm
 
     @property
-    def features(self) -> Feature:
-        """What this device can do beyond the least."""
-        features = Feature.HUGE_LEAVES | Feature.EVENT_SUPPRESSION
-        if self.hbm_size:
-            features |= Feature.HBM
-        if self.hbm_offset:
-            features |= Feature.HBM_IN_BAR
-        if self.trace:
-            features |= Feature.TRACE
-        return features
+    def region_size(self) -> int:
+        """Bytes of BAR 2: the control part, and the HBM too where the CPU can see it."""
+        if not self.model.in_bar:
+            return CONTROL_REGION
+        return 1 << (HBM_ALIGN + self.hbm_size - 1).bit_length()
 
     @property
-    def rings(self) -> dict[str, RingGeometry]:
-        """The rings by name, in order of their offsets; `trace` if there is one."""
-        kinds: list[tuple[str, int, type[Record]]] = [
-            ("control", self.control_entries, ControlCommand),
-            ("copy", self.copy_entries, CopyCommand),
-            ("compute", self.compute_entries, ComputeCommand),
-            ("completion", self.completion_entries, Completion),
-            ("fault", self.fault_entries, FaultRecord),
-        ]
-        if self.trace:
-            kinds.append(("trace", self.trace_entries, TraceRecord))
-        rings: dict[str, RingGeometry] = {}
-        offset = RING_BASE
-        for name, entries, record in kinds:
-            rings[name] = RingGeometry(name, offset, entries, record.SIZE)
-            offset = -(-rings[name].end // RING_ALIGN) * RING_ALIGN
-        return rings
+    def hbm_offset(self) -> int:
+        """Where HBM begins in BAR 2; 0 if it is not there."""
+        return HBM_ALIGN if self.model.in_bar else 0
+
+    @property
+    def numa_node(self) -> int:
+        """The node that the HBM becomes; 0 if it becomes none."""
+        return (self.node or 1) if self.model.is_node else 0
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which device of its machine this is, and in which life.
+
+    `generation` rises with each start; `peer` is what the driver names to ring this device.
+    """
+
+    number: int = 0
+    generation: int = 1
+    peer: int = 0
+
+
+ALONE = Identity()

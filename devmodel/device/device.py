@@ -6,7 +6,7 @@ caller loops::
 
     while True:
         if not device.step() and device.arm():
-            wait for a doorbell, but not for long: correctness never rests on one
+            wait to be told of more, but not for long: correctness never rests on it
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from devmodel.abi.registers import (
     DeviceRegs,
     DeviceState,
     DriverRegs,
+    Feature,
     Vector,
 )
 from devmodel.abi.rings import (
@@ -35,10 +36,11 @@ from devmodel.abi.rings import (
     Status,
 )
 from devmodel.device.compute import ComputeEngine
-from devmodel.device.config import DeviceConfig
+from devmodel.device.config import ALONE, DeviceConfig, Identity
 from devmodel.device.copy_engine import CopyEngine
 from devmodel.device.counters import CounterPage
 from devmodel.device.faults import EveryNth, StuckMemory
+from devmodel.device.hardware import USUAL, Hardware
 from devmodel.device.memory import BadAddress, Bytes, Memory
 from devmodel.device.mmu import Mmu
 from devmodel.device.programs import BUILTIN
@@ -59,9 +61,9 @@ class Device:
     `region` is writable memory of at least the control part of BAR 2 (1 MiB), 8-byte aligned;
     `ram` is guest RAM as (guest-physical base, uint8 array) pieces; `hbm` is a uint8 array of
     `config.hbm_size` bytes, wherever it lives; `peers` is the HBM of other devices,
-    by number. `doorbell` is called to interrupt the guest. `programs` are what may be launched,
-    by name. `trace` gets the trace, if the configuration says that there is one. `ValueError` if
-    these do not fit together.
+    by number. `interrupt` is called to interrupt the guest. `programs` are what may be launched,
+    by name. `trace` gets the trace; without it there is none. `identity` says which device this is,
+    `hardware` what it is made of. `ValueError` if these do not fit together.
     """
 
     def __init__(
@@ -70,34 +72,43 @@ class Device:
         region: memoryview,
         ram: Iterable[tuple[int, Bytes]],
         hbm: Bytes | None,
-        doorbell: Callable[[Vector], None],
+        interrupt: Callable[[Vector], None],
         programs: Mapping[str, Program] = BUILTIN,
         peers: Mapping[int, Bytes] | None = None,
         trace: Sink | None = None,
+        identity: Identity = ALONE,
+        hardware: Hardware = USUAL,
     ) -> None:
         if (0 if hbm is None else hbm.size) != config.hbm_size:
             raise ValueError("hbm does not have the size that the configuration says")
-        if (trace is None) == config.trace:
-            raise ValueError("a trace needs both a configuration that says so and a sink")
         self.config = config
+        self.identity = identity
+        self.hardware = hardware
         self._region = region.cast("B")
-        rings = config.rings
+        rings = self._rings = hardware.rings(trace=trace is not None)
         if self._region.nbytes < max(ring.end for ring in rings.values()):
             raise ValueError("the region is too small for the rings")
         # A whole number of words: cast refuses anything else.
         self._region = self._region[: self._region.nbytes & ~7]
         self._words = self._region.cast("Q")
-        self._doorbell = doorbell
+        self._interrupt = interrupt
         self._counter_page = CounterPage(self._words)
         self.counters = self._counter_page.now
         memory = Memory(ram, hbm, peers)
         if config.faults.stuck_address_line:
             memory = StuckMemory(ram, hbm, peers)
             memory.line = config.faults.stuck_address_line
-        self._mmu = Mmu(memory, self.counters, config.page_shift, config.tlb_entries)
-        self._copy_engine = CopyEngine(memory, self.counters, config.page_size, config.burst_bytes)
+        self._mmu = Mmu(memory, self.counters, hardware.page_shift, hardware.tlb_entries)
+        self._copy_engine = CopyEngine(
+            memory, self.counters, hardware.page_size, hardware.burst_bytes
+        )
         self._compute_engine = ComputeEngine(
-            memory, self._mmu, self.counters, programs, config.burst_bytes, config.max_programs
+            memory,
+            self._mmu,
+            self.counters,
+            programs,
+            hardware.burst_bytes,
+            hardware.max_programs,
         )
         self._control = Consumer(self._region, rings["control"], self._ring_error)
         self._copy = Consumer(self._region, rings["copy"], self._ring_error)
@@ -111,14 +122,14 @@ class Device:
         self._trace: Trace | None = None
         if trace is not None:
             ring = Consumer(self._region, rings["trace"], self._trace_ring_error)
-            self._trace = Trace(config, trace, ring)
+            self._trace = Trace(config, identity, hardware, trace, ring)
             self._mmu.trace = self._copy_engine.trace = self._trace
         self._lost_invalidates = EveryNth(config.faults.lost_invalidate)
         # Acknowledged and not done yet: the step they are due at, ctx, va, length.
         self._late_invalidates: deque[tuple[int, int, int, int]] = deque()
         if config.faults.lost_dirty:
             self._mmu.lost_dirty = EveryNth(config.faults.lost_dirty)
-        self._most_completions = 2 * (config.max_programs + config.compute_entries)
+        self._most_completions = 2 * (hardware.max_programs + hardware.compute_entries)
         self._armed = False
         self._heartbeat = 0
         # An epoch that an earlier life of this device acknowledged is a driver's that has to
@@ -131,22 +142,21 @@ class Device:
 
     def _identify(self) -> None:
         """Write DeviceRegs, the magic last: whoever finds it finds the rest."""
-        config = self.config
-        rings = config.rings
+        config, identity, rings = self.config, self.identity, self._rings
         registers = DeviceRegs(
             magic=MAGIC,
             abi_major=ABI_MAJOR,
             abi_minor=ABI_MINOR,
             layout_hash=LAYOUT_HASH,
-            generation=config.generation,
+            generation=identity.generation,
             reset_ack=self._epoch,
             state=DeviceState.READY,
-            peer=config.peer,
-            number=config.number,
-            model=config.model,
-            page_shift=config.page_shift,
-            node=config.node,
-            features=config.features,
+            peer=identity.peer,
+            number=identity.number,
+            model=config.model.number,
+            page_shift=self.hardware.page_shift,
+            node=config.numa_node,
+            features=self._features,
             hbm_size=config.hbm_size,
             hbm_offset=config.hbm_offset,
             region_size=config.region_size,
@@ -159,6 +169,17 @@ class Device:
             if index != _MAGIC:
                 self._words[index] = word
         self._words[_MAGIC] = MAGIC
+
+    @property
+    def _features(self) -> Feature:
+        features = Feature.HUGE_LEAVES | Feature.EVENT_SUPPRESSION
+        if self.config.hbm_size:
+            features |= Feature.HBM
+        if self.config.hbm_offset:
+            features |= Feature.HBM_IN_BAR
+        if self._trace is not None:
+            features |= Feature.TRACE
+        return features
 
     def _look_at_epoch(self) -> None:
         epoch = self._words[_EPOCH]
@@ -211,7 +232,7 @@ class Device:
         return self._has_work()
 
     def arm(self) -> bool:
-        """Ask for doorbells before a sleep. False if there is work after all: do not sleep."""
+        """Ask to be told of work before a sleep. False if there is work after all: do not sleep."""
         if not self._ready:
             return self._words[_EPOCH] in (0, self._epoch)
         if self._trace is not None:
@@ -385,7 +406,7 @@ class Device:
             for _ in range(min(self._completion.room(), len(self._completions))):
                 self._completion.push(self._completions.popleft().pack())
         self._compute_engine.write_faults(self._fault)
-        if self._completion.doorbell_due():
-            self._doorbell(Vector.COMPLETION)
-        if self._fault.doorbell_due():
-            self._doorbell(Vector.FAULT)
+        if self._completion.interrupt_due():
+            self._interrupt(Vector.COMPLETION)
+        if self._fault.interrupt_due():
+            self._interrupt(Vector.FAULT)

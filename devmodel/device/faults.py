@@ -6,36 +6,36 @@ docs/device.md explains them. All are off at 0.
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
-
 import numpy as np
+from pydantic import StrictInt, model_validator
 
 from devmodel.abi.pagetable import BUS_OFFSET
+from devmodel.description import Strict
 from devmodel.device.memory import HBM_BASE, Addresses, Mask, Memory, Piece, are_local, is_local
 
 
-@dataclass(frozen=True)
-class Faults:
+class Faults(Strict):
     """What goes wrong, and how often. `ValueError` says what cannot be."""
 
-    lost_invalidate: int = 0
+    lost_invalidate: StrictInt = 0
     """every Nth invalidate is acknowledged and not done"""
-    late_invalidate: int = 0
+    late_invalidate: StrictInt = 0
     """invalidates are done N steps after they were acknowledged"""
-    lost_dirty: int = 0
+    lost_dirty: StrictInt = 0
     """every Nth page that is to become DIRTY does not"""
-    stuck_address_line: int = 0
+    stuck_address_line: StrictInt = 0
     """bit N of every offset in this device's own HBM reads as 0"""
 
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            if getattr(self, field.name) < 0:
-                raise ValueError(f"{field.name} is {getattr(self, field.name)}: must be 0 or more")
+    @model_validator(mode="after")
+    def _possible(self) -> Faults:
+        for name, value in self:
+            if value < 0:
+                raise ValueError(f"{name} is {value}: must be 0 or more")
         if self.stuck_address_line and not 12 <= self.stuck_address_line < 52:
             raise ValueError(
                 f"stuck_address_line is {self.stuck_address_line}: must be 12 to 51, or 0"
             )
+        return self
 
 
 NO_FAULTS = Faults()

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 
 from devmodel.abi.rings import EVENT_NEVER, RingHeader
-from devmodel.device.config import RingGeometry
+from devmodel.device.hardware import RingGeometry
 
 _MASK = (1 << 64) - 1
 _PRODUCED = RingHeader.offset("produced") // 8
@@ -100,7 +100,7 @@ class Consumer(_Ring):
         self._words[self._header + _CONSUMED] = self.index
 
     def set_event(self, wanted: bool) -> None:
-        """Ask for a doorbell for the next message, or for none."""
+        """Ask to be told of the next message, or of none."""
         self._words[self._header + _EVENT] = self.index if wanted else EVENT_NEVER
 
 
@@ -138,7 +138,7 @@ class Producer(_Ring):
         self.index = (self.index + 1) & _MASK
         self._words[self._header + _PRODUCED] = self.index
 
-    def doorbell_due(self) -> bool:
+    def interrupt_due(self) -> bool:
         """Whether the guest asked to be told of a message pushed since the last call."""
         if self._rung == self.index:
             return False

@@ -18,7 +18,8 @@ from devmodel.abi.layout import LAYOUT_HASH
 from devmodel.abi.pagetable import PTE_ATOMIC, PTE_WRITE
 from devmodel.abi.rings import ControlCommand, Status
 from devmodel.abi.trace import TRACE_MAGIC, TRACE_NONE, TraceKind, TraceRecord, TraceStart
-from devmodel.device.config import DeviceConfig
+from devmodel.device.config import DeviceConfig, Identity
+from devmodel.device.hardware import Hardware
 from devmodel.device.memory import Addresses, Mask
 from devmodel.device.ring import Consumer
 
@@ -44,10 +45,17 @@ Sink = Callable[[memoryview], object]
 class Trace:
     """Writes the trace of a device to `sink`. `ring` is the driver's trace ring."""
 
-    def __init__(self, config: DeviceConfig, sink: Sink, ring: Consumer) -> None:
+    def __init__(
+        self,
+        config: DeviceConfig,
+        identity: Identity,
+        hardware: Hardware,
+        sink: Sink,
+        ring: Consumer,
+    ) -> None:
         self._sink: Sink | None = sink
         self._ring = ring
-        self._shift = config.page_shift
+        self._shift = hardware.page_shift
         self._records = np.zeros(_BUFFERED, dtype=RECORD)
         self._bytes = self._records.view(np.uint8).data
         self._used = 0
@@ -59,13 +67,13 @@ class Trace:
         """control commands acknowledged"""
         start = TraceStart(
             kind=TraceKind.START,
-            number=config.number,
+            number=identity.number,
             magic=TRACE_MAGIC,
             layout_hash=LAYOUT_HASH,
             hbm_size=config.hbm_size,
-            generation=config.generation,
-            page_shift=config.page_shift,
-            model=config.model,
+            generation=identity.generation,
+            page_shift=hardware.page_shift,
+            model=config.model.number,
         )
         self._bytes[: TraceStart.SIZE] = start.pack()
         self._used = 1

@@ -10,6 +10,8 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
+from devmodel.description import Strict
+
 Bytes = NDArray[np.uint8]
 
 
@@ -38,3 +40,15 @@ def attach(fd: int) -> Bytes:
         with contextlib.suppress(OSError):  # a kernel without THP
             mapping.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(mapping, dtype=np.uint8)
+
+
+class Window(Strict):
+    """`size` bytes at `offset` of a descriptor that is open, or inherited."""
+
+    fd: int
+    offset: int
+    size: int
+
+    def attach(self) -> Bytes:
+        """The bytes, as a writable uint8 array of shape (size,); see `attach`."""
+        return attach(self.fd)[self.offset : self.offset + self.size]

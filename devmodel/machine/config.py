@@ -30,18 +30,15 @@ shares[].readonly         true
 Relative paths are relative to the file they stand in.
 """
 
-import dataclasses
 import difflib
 import re
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import Any
 
 import yaml
 from pydantic import (
     BaseModel,
-    BeforeValidator,
-    Field,
     StrictBool,
     StrictInt,
     StrictStr,
@@ -51,23 +48,18 @@ from pydantic import (
 )
 
 from devmodel import paths, sizes
-from devmodel.abi.registers import CONTROL_REGION, HBM_ALIGN
-from devmodel.build.config import KernelConfig, Strict
+from devmodel.build.config import KernelConfig
 from devmodel.build.series import known
+from devmodel.description import Size, Strict
+from devmodel.device.config import DeviceConfig
 from devmodel.device.faults import Faults
 from devmodel.errors import ConfigError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
-DEFAULT_HBM = 256 << 20
 MIN_MEMORY = 128 << 20
 # Blocks of memory that the kernel takes for one: a node has whole ones.
 NODE_ALIGN = 128 << 20
 MAX_MEMORY = 64 << 30
-MAX_HBM = 64 << 30
-# CONFIG_NODES_SHIFT of guest/kernel/base.config allows 16.
-MAX_NODE = 15
-
-Size = Annotated[int, BeforeValidator(sizes.parse)]
 
 
 class Accel(StrEnum):
@@ -76,102 +68,6 @@ class Accel(StrEnum):
     AUTO = "auto"
     KVM = "kvm"
     TCG = "tcg"
-
-
-class DeviceModel(StrEnum):
-    """Memory models that a device can be configured for."""
-
-    MIRROR = "mirror"
-    PRIVATE = "private"
-    COHERENT = "coherent"
-    NUMA = "numa"
-    CDM = "cdm"
-
-    @property
-    def in_bar(self) -> bool:
-        """Whether the HBM is a window of BAR 2, where the CPU reaches it."""
-        return self in (DeviceModel.COHERENT, DeviceModel.NUMA, DeviceModel.CDM)
-
-    @property
-    def is_node(self) -> bool:
-        """Whether the HBM becomes a NUMA node."""
-        return self in (DeviceModel.NUMA, DeviceModel.CDM)
-
-
-class DeviceConfig(Strict):
-    """One device."""
-
-    model: DeviceModel = DeviceModel.PRIVATE
-    hbm: Size | None = Field(default=None, validate_default=False)
-    node: StrictInt | None = None
-    programs: tuple[Path, ...] = ()
-    faults: dict[str, StrictInt] = Field(default_factory=dict)
-
-    @field_validator("faults")
-    @classmethod
-    def _faults(cls, value: dict[str, int]) -> dict[str, int]:
-        known = [field.name for field in dataclasses.fields(Faults)]
-        for name in value:
-            if name not in known:
-                close = difflib.get_close_matches(name, known, 1, 0.5)
-                hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
-                raise ValueError(f"{name} is no fault; {hint}")
-        Faults(**value)  # says what cannot be
-        return value
-
-    @model_validator(mode="after")
-    def _node_fits_model(self) -> "DeviceConfig":
-        if self.node is not None:
-            if not self.model.is_node:
-                raise ValueError(f"node: the memory of a {self.model} device is no NUMA node")
-            if not 1 <= self.node <= MAX_NODE:
-                raise ValueError(f"node: {self.node} is not possible; use 1 to {MAX_NODE}")
-        return self
-
-    @model_validator(mode="after")
-    def _hbm_fits_model(self) -> "DeviceConfig":
-        if self.model is DeviceModel.MIRROR:
-            if self.hbm:
-                raise ValueError(
-                    "hbm: a mirror device has no memory; remove hbm, or use model: private"
-                )
-            return self
-        if self.hbm is not None:
-            if not 0 < self.hbm <= MAX_HBM:
-                raise ValueError(
-                    f"hbm: {sizes.show(self.hbm)} is not possible; use 2M to {sizes.show(MAX_HBM)}"
-                )
-            align = HBM_ALIGN if self.model.in_bar else 2 << 20
-            if self.hbm % align:
-                raise ValueError(
-                    f"hbm: {sizes.show(self.hbm)} does not fit {self.model}; "
-                    f"use a multiple of {sizes.show(align)}"
-                )
-        return self
-
-    @property
-    def hbm_size(self) -> int:
-        """Bytes of HBM; 0 for a mirror device."""
-        if self.model is DeviceModel.MIRROR:
-            return 0
-        return DEFAULT_HBM if self.hbm is None else self.hbm
-
-    @property
-    def region_size(self) -> int:
-        """Bytes of BAR 2: the control part, and the HBM too where the CPU can see it."""
-        if not self.model.in_bar:
-            return CONTROL_REGION
-        return 1 << (HBM_ALIGN + self.hbm_size - 1).bit_length()
-
-    @property
-    def hbm_offset(self) -> int:
-        """Where HBM begins in BAR 2; 0 if it is not there."""
-        return HBM_ALIGN if self.model.in_bar else 0
-
-    @property
-    def numa_node(self) -> int:
-        """The node that the HBM becomes; 0 if it becomes none."""
-        return (self.node or 1) if self.model.is_node else 0
 
 
 class ShareConfig(Strict):
@@ -380,6 +276,7 @@ def _keys(location: tuple[int | str, ...]) -> tuple[str, type[BaseModel]]:
     inner: dict[str, type[BaseModel]] = {
         "kernel": KernelConfig,
         "devices": DeviceConfig,
+        "faults": Faults,
         "shares": ShareConfig,
     }
     for depth, item in enumerate(location):

@@ -10,14 +10,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from devmodel.agent.process import DeviceShape, Endpoint, trace_file
+from devmodel import link
+from devmodel.agent.process import trace_file
 from devmodel.build import kconfig
 from devmodel.build.guest import Built
 from devmodel.errors import BootTimeout, ConfigError, DevmodelError, HostNotReady, LaunchFailed
+from devmodel.link import memory
+from devmodel.link.memory import Window
 from devmodel.machine import console as consoles
 from devmodel.machine import ending, personal, qemu, rundir, virtiofs
 from devmodel.machine.accel import Accelerator
-from devmodel.machine.config import DeviceConfig, MachineConfig
+from devmodel.machine.config import MachineConfig
 from devmodel.machine.console import Console
 from devmodel.machine.keys import KeyPair
 from devmodel.machine.personal import Mount
@@ -100,25 +103,28 @@ def launch(
         _gdb(folder) if options.gdb else None,
         options.qemu,
     )
-    endpoints = []
-    for device in config.devices:
-        endpoint = Endpoint.create(_shape(device))
-        stack.callback(endpoint.close)
-        endpoints.append(endpoint)
+    ram = memory.create(f"ram-{folder.name}", config.memory)
+    stack.callback(os.close, ram)
+    transport = link.DEFAULT
+    window = Window(fd=ram, offset=0, size=config.memory)
+    endpoints = [
+        stack.enter_context(transport.endpoint(number, device, window))
+        for number, device in enumerate(config.devices)
+    ]
 
-    def command(ram: int, qmp: int, console: int, links: tuple[int, ...]) -> list[str]:
+    def command(qmp: int, console: int) -> list[str]:
         shares = tuple(share.qemu.fileno() for share in served)
-        fds = qemu.Descriptors(ram, qmp, console, links, shares)
-        line = qemu.live(config, accelerator, boot, fds)
+        fds = qemu.Descriptors(ram, qmp, console, shares)
+        line = qemu.live(config, accelerator, boot, fds, transport, endpoints)
         folder.write_command(line)
         return line
 
+    given = [fd for endpoint in endpoints for fd in endpoint.descriptors]
     plan = Plan(
         folder.name,
-        config.memory,
         command,
         folder.path,
-        files=(initrd, *(share.qemu.fileno() for share in served)),
+        files=(ram, initrd, *given, *(share.qemu.fileno() for share in served)),
         servers=tuple(share.server for share in served),
         trace=_trace(config, options, folder.path),
         # A trace tells of one life of a device.
@@ -287,18 +293,6 @@ def _failed(supervisor: Supervisor, folder: Path, message: str, details: str) ->
         message,
         hint=f"logs are in {folder}",
         details="\n".join(part for part in (output, details) if part),
-    )
-
-
-def _shape(device: DeviceConfig) -> DeviceShape:
-    return DeviceShape(
-        model=device.model.value,
-        hbm_size=device.hbm_size,
-        hbm_offset=device.hbm_offset,
-        region_size=device.region_size,
-        node=device.numa_node,
-        programs=tuple(str(path) for path in device.programs),
-        faults=device.faults,
     )
 
 

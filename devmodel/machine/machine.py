@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Self
 
 from devmodel.build import guest
+from devmodel.device.config import DeviceConfig
 from devmodel.errors import (
     CommandTimeout,
     DeviceLost,
@@ -30,7 +31,7 @@ from devmodel.errors import (
 )
 from devmodel.link.memory import Bytes
 from devmodel.machine import accel, host, rundir
-from devmodel.machine.config import DeviceConfig, MachineConfig
+from devmodel.machine.config import MachineConfig
 from devmodel.machine.console import Event
 from devmodel.machine.launch import Options, Running, explain, launch
 from devmodel.machine.shell import GuestShell, Result, ShellGone

@@ -2,24 +2,24 @@
 
 ::
 
-    q35 + RAM as a shared file     the agents map the same file; the split at 2 GiB is fixed
+    q35 + RAM as a shared file     the agents map the same file
     virtio-net, user network       one forwarded port on 127.0.0.1, chosen by the host's kernel;
                                    nothing leads out of the guest
     serial console, QMP            sockets without a name, given as descriptors
-    ivshmem-doorbell dm0, dm1 ...  one for each device, fed by devmodel.link.ivshmem
+    dm0, dm1 ...                   the devices, as devmodel.link has them
     virtio-9p or vhost-user-fs     one for each share
 
 Every descriptor is inherited, so nothing of a VM has a name that could be left behind. For a
 person who wants to paste the line (`--dry-run`) there is `standalone`, which needs none.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from devmodel import sizes
-from devmodel.abi.registers import VECTORS
 from devmodel.build.emulator import PROGRAM, Emulator
-from devmodel.link.rammap import LOW_LIMIT
+from devmodel.link import Endpoint, Transport
 from devmodel.machine import tsc
 from devmodel.machine.accel import Accelerator
 from devmodel.machine.config import MachineConfig
@@ -51,12 +51,11 @@ FAR = (40, 400, "10G")
 
 @dataclass(frozen=True)
 class Descriptors:
-    """Inherited descriptors: the RAM file, the sockets, an ivshmem socket for each device."""
+    """Inherited descriptors: the RAM file and the sockets. Endpoints have their own."""
 
     ram: int
     qmp: int
     console: int
-    devices: tuple[int, ...]
     shares: tuple[int, ...] = ()
     """a virtiofs socket for each share; none where they come by 9p"""
 
@@ -74,8 +73,10 @@ class Boot:
     extra: tuple[str, ...] = ()
 
 
-def _common(config: MachineConfig, accelerator: Accelerator, boot: Boot) -> list[str]:
-    machine = f"q35,accel={accelerator.name},max-ram-below-4g={LOW_LIMIT}"
+def _common(
+    config: MachineConfig, accelerator: Accelerator, boot: Boot, transport: Transport
+) -> list[str]:
+    machine = ",".join(["q35", f"accel={accelerator.name}", *transport.machine_properties])
     nodes = [device.numa_node for device in config.devices if device.numa_node]
     machine += ",hmat=on" if nodes else ""
     machine += "" if _is_numa(config) else ",memory-backend=ram0"
@@ -160,10 +161,15 @@ def _virtiofs(sockets: tuple[int, ...]) -> list[str]:
 
 
 def live(
-    config: MachineConfig, accelerator: Accelerator, boot: Boot, fds: Descriptors
+    config: MachineConfig,
+    accelerator: Accelerator,
+    boot: Boot,
+    fds: Descriptors,
+    transport: Transport,
+    devices: Sequence[Endpoint],
 ) -> list[str]:
     """The command line of a VM that devmodel supervises. It starts stopped, for QMP to go on."""
-    line = _common(config, accelerator, boot)
+    line = _common(config, accelerator, boot, transport)
     line += _virtiofs(fds.shares) or _nine_p(config)
     line += ["-S"]
     # One file, as the agents see it, whatever the nodes.
@@ -174,31 +180,22 @@ def live(
         line += ["-object", f"{backend},mem-path=/proc/self/fd/{fds.ram}{offset}"]
     line += ["-chardev", f"socket,id=qmp,fd={fds.qmp}", "-mon", "chardev=qmp,mode=control"]
     line += ["-chardev", f"socket,id=console,fd={fds.console}", "-serial", "chardev:console"]
-    for number, fd in enumerate(fds.devices):
-        line += ["-chardev", f"socket,id=link{number},fd={fd}"]
-        line += [
-            "-device",
-            f"ivshmem-doorbell,id=dm{number},chardev=link{number},vectors={VECTORS}",
-        ]
+    for device in devices:
+        line += device.arguments
     return [*line, *boot.extra]
 
 
-def standalone(config: MachineConfig, accelerator: Accelerator, boot: Boot) -> list[str]:
-    """The same machine as a line to paste: console on the terminal, devices without an agent.
-
-    BAR 2 is there, all zeros: the driver finds no device behind it.
-    """
-    line = [*_common(config, accelerator, boot), *_nine_p(config)]
+def standalone(
+    config: MachineConfig, accelerator: Accelerator, boot: Boot, transport: Transport
+) -> list[str]:
+    """The same machine as a line to paste: console on the terminal, devices without an agent."""
+    line = [*_common(config, accelerator, boot, transport), *_nine_p(config)]
     part = config.memory // config.nodes
     for node in range(config.nodes):
         line += ["-object", f"memory-backend-memfd,id=ram{node},size={part},share=on"]
     line += ["-serial", "mon:stdio", *([] if boot.gdb is None else ["-S"])]
     for number, device in enumerate(config.devices):
-        line += [
-            "-object",
-            f"memory-backend-memfd,id=bar{number},size={device.region_size},share=on",
-        ]
-        line += ["-device", f"ivshmem-plain,id=dm{number},memdev=bar{number}"]
+        line += transport.placeholder(number, device)
     return [*line, *boot.extra]
 
 

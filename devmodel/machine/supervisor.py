@@ -19,10 +19,9 @@ from typing import Any, TypeVar
 
 from devmodel.agent import lifeline
 from devmodel.agent.config import LONGEST_REPORT, READY, REFUSED
-from devmodel.agent.process import Agent, Endpoint
+from devmodel.agent.process import Agent
 from devmodel.errors import ConfigError, LaunchFailed
-from devmodel.link import memory
-from devmodel.link.rammap import RamMap
+from devmodel.link import Endpoint
 from devmodel.machine.console import Console
 from devmodel.machine.qmp import Monitor
 from devmodel.machine.virtiofs import Server
@@ -52,15 +51,14 @@ class State:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to start: `command` gives QEMU's argv once the descriptors are known."""
+    """What to start: `command` gives QEMU's argv once its sockets are there."""
 
     name: str
-    ram_bytes: int
-    command: Callable[[int, int, int, tuple[int, ...]], list[str]]
-    """(ram, qmp, console, device sockets) → argv"""
+    command: Callable[[int, int], list[str]]
+    """(qmp, console) → argv"""
     folder: Path
     files: tuple[int, ...] = ()
-    """descriptors of files that the command names as /proc/self/fd/N"""
+    """descriptors that the command names, beside those two"""
     servers: tuple[Server, ...] = ()
     """of shared folders"""
     trace: Path | None = None
@@ -87,7 +85,6 @@ class Supervisor:
         """whether an agent that ended may be followed by another"""
         # All devices have been there; before, an agent that ends is a launch that failed.
         self._ready = False
-        self._ram = -1
         self._loop = asyncio.new_event_loop()
         self._tasks: list[asyncio.Task[None]] = []
         self._sockets: list[socket.socket] = []
@@ -151,8 +148,6 @@ class Supervisor:
     async def _start(self) -> None:
         plan = self._plan
         with contextlib.ExitStack() as stack:
-            # Kept, so that an agent can be started again.
-            ram = self._ram = memory.create(f"ram-{plan.name}", plan.ram_bytes)
             qmp, qemu_qmp = socket.socketpair()
             console, qemu_console = socket.socketpair()
             self._sockets += [qmp, console]
@@ -164,14 +159,13 @@ class Supervisor:
             for number, server in enumerate(plan.servers):
                 log = plan.folder / f"share{number}.log"
                 self._servers.append(_spawn(list(server.argv), (server.listener.fileno(),), log))
-            links = tuple(endpoint.guest.fileno() for endpoint in self._endpoints)
-            own = (ram, qemu_qmp.fileno(), qemu_console.fileno())
-            argv = plan.command(*own, links)
-            self.process = _spawn(argv, (*own, *links, *plan.files), plan.folder / "qemu.log")
+            own = (qemu_qmp.fileno(), qemu_console.fileno())
+            argv = plan.command(*own)
+            self.process = _spawn(argv, (*own, *plan.files), plan.folder / "qemu.log")
             self._tasks.append(self._loop.create_task(self._watch_qemu(self.process)))
             self._tasks.append(self._loop.create_task(self._read_console(console)))
         for endpoint in self._endpoints:
-            endpoint.guest.close()
+            endpoint.handed_over()
         await self.monitor.connect(qmp)
         # QEMU waits (-S) until the devices are there: the guest's driver looks only once.
         await asyncio.gather(*(_agent_ready(agent) for agent in self.agents))
@@ -189,8 +183,6 @@ class Supervisor:
         return Agent.start(
             self._endpoints,
             number,
-            self._ram,
-            RamMap.q35(self._plan.ram_bytes),
             self._plan.folder / f"agent{number}.log",
             generation=generation,
             trace=self._plan.trace,
@@ -275,9 +267,6 @@ class Supervisor:
                 task.cancel()
         for sock in self._sockets:
             sock.close()
-        if self._ram >= 0:
-            os.close(self._ram)
-            self._ram = -1
 
 
 async def _turns() -> None:

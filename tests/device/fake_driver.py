@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -32,7 +31,6 @@ from devmodel.abi.registers import (
     Counters,
     DeviceRegs,
     DriverRegs,
-    Model,
     Vector,
 )
 from devmodel.abi.rings import (
@@ -50,8 +48,10 @@ from devmodel.abi.rings import (
     Status,
 )
 from devmodel.abi.trace import TraceKind, TraceRecord
-from devmodel.device import Device, DeviceConfig
-from devmodel.device.config import RingGeometry
+from devmodel.device import Device, DeviceConfig, Hardware, Identity
+from devmodel.device.config import ALONE, DeviceModel
+from devmodel.device.faults import NO_FAULTS, Faults
+from devmodel.device.hardware import RingGeometry
 from devmodel.device.memory import HBM_BASE
 from devmodel.device.programs import BUILTIN, Program
 
@@ -162,7 +162,7 @@ class Process:
     def entry(self, va: int, make: bool = False, leaf_level: int = 0) -> int | None:
         """Guest-physical address of the entry for `va` at `leaf_level`."""
         table = self.root
-        shift = self.driver.config.page_shift
+        shift = self.driver.hardware.page_shift
         for level in range(LEVELS - 1, leaf_level - 1, -1):
             index = (va >> (shift + LEVEL_BITS * level)) & 511
             address = table + 8 * index
@@ -222,20 +222,25 @@ class FakeDriver:
         hbm_size: int = 8 << 20,
         programs: Mapping[str, Program] = BUILTIN,
         start: bool = True,
-        **settings: Any,
+        trace: bool = False,
+        faults: Faults = NO_FAULTS,
+        identity: Identity = ALONE,
+        **hardware: int,
     ) -> None:
         self.traced = bytearray()
         self.trace_seq = 0
-        self.config = DeviceConfig(
-            model=Model.PRIVATE if hbm_size else Model.MIRROR, hbm_size=hbm_size, **settings
-        )
+        model = DeviceModel.PRIVATE if hbm_size else DeviceModel.MIRROR
+        self.config = DeviceConfig(model=model, hbm=hbm_size, faults=faults)
+        self.hardware = Hardware(**hardware)
+        self.traces = trace
+        self.rings = self.hardware.rings(trace=trace)
         self.region = np.zeros(CONTROL_REGION, dtype=np.uint8)
         self.low = np.zeros(LOW_RAM, dtype=np.uint8)
         self.high = np.zeros(HIGH_RAM, dtype=np.uint8)
         self.hbm = np.zeros(hbm_size, dtype=np.uint8)
         self.programs = programs
         self.rung: list[Vector] = []
-        self.device = self.new_device(self.config)
+        self.device = self.new_device(identity)
         # Not page 0: address 0 must not be a table that one could mean.
         self.next_frame = {"low": PAGE, "high": HIGH_BASE, "hbm": HBM_BASE}
         self.mixed = 0
@@ -244,7 +249,7 @@ class FakeDriver:
         self.faults_served: list[FaultRecord] = []
         self.on_fault: Callable[[FaultRecord], None] | None = None
         self.completions: dict[int, Completion] = {}
-        for name, geometry in self.config.rings.items():
+        for name, geometry in self.rings.items():
             setattr(self, name, Ring(self.region, geometry))
         self.control: Ring
         self.copy: Ring
@@ -255,25 +260,27 @@ class FakeDriver:
         if start:
             self.reset()
 
-    def new_device(self, config: DeviceConfig) -> Device:
+    def new_device(self, identity: Identity) -> Device:
         """A device on this driver's memory, as after a start of the agent."""
         ram = [(0, self.low), (HIGH_BASE, self.high)]
         hbm = self.hbm if self.hbm.size else None
         return Device(
-            config,
+            self.config,
             self.region.data,
             ram,
             hbm,
             self.rung.append,
             self.programs,
-            trace=self.traced.extend if config.trace else None,
+            trace=self.traced.extend if self.traces else None,
+            identity=identity,
+            hardware=self.hardware,
         )
 
     # The trace
 
     def tell(self, kind: TraceKind, **fields: int) -> None:
         """Put a record on the trace ring, if there is one."""
-        if not self.config.trace:
+        if not self.traces:
             return
         if not self.trace.room():
             self.device.step()
@@ -332,7 +339,7 @@ class FakeDriver:
         self.set_epoch(epoch)
         self.device.step()
         assert self.regs.reset_ack == epoch
-        for name in self.config.rings:
+        for name in self.rings:
             getattr(self, name).index = 0
         self.processes.clear()
         self.completions.clear()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from fake_driver import HIGH_BASE, LOW_RAM, PAGE, FakeDriver, Process
@@ -14,23 +12,25 @@ from devmodel.abi.registers import (
     HBM_ALIGN,
     MAGIC,
     Counters,
+    DeviceRegs,
     DeviceState,
     Feature,
     Model,
     Vector,
 )
 from devmodel.abi.rings import EVENT_NEVER, Access, ControlOp, FaultRecord, RingHeader, Status
-from devmodel.device import Device, DeviceConfig
+from devmodel.device import Device, DeviceConfig, Hardware, Identity
+from devmodel.device.config import DeviceModel
 from devmodel.device.programs import BUILTIN, Memory, program
 
 # Identification
 
 
 def test_registers_identify_the_device() -> None:
-    driver = FakeDriver(start=False, generation=7, peer=3, page_shift=16)
+    driver = FakeDriver(start=False, identity=Identity(5, 7, 3), page_shift=16)
     regs = driver.regs
     assert (regs.magic, regs.layout_hash) == (MAGIC, LAYOUT_HASH)
-    assert (regs.generation, regs.peer, regs.page_shift) == (7, 3, 16)
+    assert (regs.number, regs.generation, regs.peer, regs.page_shift) == (5, 7, 3, 16)
     assert (regs.model, regs.state) == (Model.PRIVATE, DeviceState.READY)
     assert (regs.hbm_size, regs.hbm_offset, regs.region_size) == (8 << 20, 0, CONTROL_REGION)
     assert regs.features == Feature.HBM | Feature.HUGE_LEAVES | Feature.EVENT_SUPPRESSION
@@ -53,21 +53,36 @@ def test_registers_identify_the_device() -> None:
         {"tlb_entries": 3},
         {"copy_entries": 0},
         {"page_shift": 11},
-        {"hbm_size": 5},
-        {"hbm_offset": 4096},
-        {"hbm_size": 1 << 20, "hbm_offset": HBM_ALIGN},
-        {"region_size": 4096},
         {"burst_bytes": 0},
         {"fault_entries": 1 << 20},
     ],
 )
-def test_impossible_configurations(wrong: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match=next(iter(wrong)).split("_")[0] + "|rings|window"):
-        DeviceConfig(model=Model.PRIVATE, **wrong)
+def test_impossible_hardware(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong)).split("_")[0] + "|rings"):
+        Hardware(**wrong)
+
+
+@pytest.mark.parametrize("model", DeviceModel)
+def test_registers_say_what_is_described(model: DeviceModel) -> None:
+    """The same object goes from a machine's description to the device."""
+    in_bar = model in (DeviceModel.COHERENT, DeviceModel.NUMA, DeviceModel.CDM)
+    node = 3 if model in (DeviceModel.NUMA, DeviceModel.CDM) else None
+    size = 0 if model is DeviceModel.MIRROR else HBM_ALIGN
+    config = DeviceConfig(model=model, hbm=size, node=node)
+    region = np.zeros(CONTROL_REGION, np.uint8)
+    hbm = np.zeros(size, np.uint8) if size else None
+    Device(config, region.data, [], hbm, lambda _: None)
+    regs = DeviceRegs.unpack(region.tobytes())
+    assert regs.model == Model[model.name]
+    assert (regs.hbm_size, regs.node) == (size, node or 0)
+    assert regs.hbm_offset == (HBM_ALIGN if in_bar else 0)
+    assert regs.region_size == (2 * HBM_ALIGN if in_bar else CONTROL_REGION)
+    assert bool(regs.features & Feature.HBM) == bool(size)
+    assert bool(regs.features & Feature.HBM_IN_BAR) == in_bar
 
 
 def test_hbm_must_have_the_configured_size() -> None:
-    config = DeviceConfig(model=Model.PRIVATE, hbm_size=1 << 20)
+    config = DeviceConfig(hbm=2 << 20)
     with pytest.raises(ValueError, match="hbm"):
         Device(config, np.zeros(CONTROL_REGION, np.uint8).data, [], None, lambda _: None)
 
@@ -118,7 +133,7 @@ def test_a_restarted_device_waits_for_a_new_epoch(driver: FakeDriver, process: P
     """The rings on the region are of a driver whose contexts died with the old agent."""
     assert process.ctx == 1
     driver.post_control(ControlOp.NOP)
-    driver.device = driver.new_device(replace(driver.config, generation=2))
+    driver.device = driver.new_device(Identity(generation=2))
     assert not driver.device.step()
     assert driver.regs.generation == 2
     assert driver.control.header("consumed") == 1, "a command of the old life was taken"
@@ -128,7 +143,7 @@ def test_a_restarted_device_waits_for_a_new_epoch(driver: FakeDriver, process: P
 
 def test_a_restarted_device_serves_a_reset_asked_for_meanwhile(driver: FakeDriver) -> None:
     driver.set_epoch(9)
-    driver.device = driver.new_device(replace(driver.config, generation=2))
+    driver.device = driver.new_device(Identity(generation=2))
     driver.device.step()
     assert driver.regs.reset_ack == 9
 
@@ -587,7 +602,7 @@ def test_what_is_told_is_counted(driver: FakeDriver, process: Process) -> None:
     driver.run(1, "fill", va, 1, 1)
     told: list[int] = []
     device = driver.device
-    device._doorbell = lambda _: told.append(driver.counters.programs)
+    device._interrupt = lambda _: told.append(driver.counters.programs)
     driver.ask_for_doorbells(Vector.COMPLETION, True)
     driver.run(1, "sum", va, 1)
     assert told == [2]

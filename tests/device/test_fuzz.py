@@ -16,7 +16,6 @@ from devmodel.abi.registers import (
     CONTROL_REGION,
     DRIVER_PAGE,
     Counters,
-    Model,
     Vector,
 )
 from devmodel.abi.rings import (
@@ -27,12 +26,12 @@ from devmodel.abi.rings import (
     RingHeader,
     Status,
 )
-from devmodel.device import Device, DeviceConfig
+from devmodel.device import Device, DeviceConfig, Hardware
 from devmodel.device.programs import BUILTIN
 
 GUARD = 8192
 RAM = 256 << 10
-HBM = 128 << 10
+HBM = 2 << 20
 HIGH = 1 << 32
 BURST = 64 << 10
 # What a step may do at most: in work, not in seconds, which depend on who else uses the machine.
@@ -77,9 +76,8 @@ class Guest:
         self.region = np.zeros(CONTROL_REGION, dtype=np.uint8)
         self.parts = [guarded(RAM, seed), guarded(RAM, seed + 1), guarded(HBM, seed + 2)]
         self.guards = [(whole[:GUARD].copy(), whole[-GUARD:].copy()) for _, whole in self.parts]
-        self.config = DeviceConfig(
-            model=Model.PRIVATE,
-            hbm_size=HBM,
+        self.config = DeviceConfig(hbm=HBM)
+        self.hardware = Hardware(
             tlb_entries=self.rng.choice([1, 16, 256]),
             burst_bytes=BURST,
             max_programs=8,
@@ -92,7 +90,15 @@ class Guest:
         low, high, hbm = (part for part, _ in self.parts)
         self.rung: list[Vector] = []
         ram = [(0, low), (HIGH, high)]
-        self.device = Device(self.config, self.region.data, ram, hbm, self.rung.append, BUILTIN)
+        self.device = Device(
+            self.config,
+            self.region.data,
+            ram,
+            hbm,
+            self.rung.append,
+            hardware=self.hardware,
+        )
+        self.rings = self.hardware.rings(trace=False)
         self.words = self.region.view("<u8")
         self.produced = {"control": 0, "copy": 0, "compute": 0}
         self.epoch = 0
@@ -117,10 +123,10 @@ class Guest:
         return self.rng.choice([self.rng.randrange(8), self.rng.randrange(1 << 32)])
 
     def header(self, name: str, field: str) -> int:
-        return (self.config.rings[name].offset + RingHeader.offset(field)) // 8
+        return (self.rings[name].offset + RingHeader.offset(field)) // 8
 
     def post(self, name: str, message: bytes) -> None:
-        ring = self.config.rings[name]
+        ring = self.rings[name]
         start = ring.offset + RingHeader.SIZE
         start += self.produced[name] % ring.entries * ring.entry_size
         self.region[start : start + len(message)] = np.frombuffer(message, np.uint8)
@@ -215,7 +221,7 @@ class Guest:
                 field = rng.choice(["produced", "consumed", "event"])
                 self.words[self.header(name, field)] = self.number()
             case 1:
-                at = rng.randrange(0, self.config.rings["fault"].end // 8)
+                at = rng.randrange(0, self.rings["fault"].end // 8)
                 self.words[at] = self.number()
             case 2:
                 part = rng.choice(self.parts)[0].view("<u8")

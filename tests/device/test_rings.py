@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from devmodel.abi.rings import EVENT_NEVER, RingHeader
-from devmodel.device.config import RingGeometry
+from devmodel.device.hardware import RingGeometry
 from devmodel.device.ring import Consumer, Producer
 
 ENTRIES = 8
@@ -88,13 +88,13 @@ class RingMachine(RuleBasedStateMachine):
     def device_rings(self, ahead: int) -> None:
         event = max(self.guest_in.index + ahead, 0)
         self.guest_in.set_header("event", event)
-        assert self.producer.doorbell_due() == (event in self.unrung)
+        assert self.producer.interrupt_due() == (event in self.unrung)
         self.unrung.clear()
 
     @rule()
     def device_rings_not(self) -> None:
         self.guest_in.set_header("event", EVENT_NEVER)
-        assert not self.producer.doorbell_due()
+        assert not self.producer.interrupt_due()
         self.unrung.clear()
 
     @invariant()
@@ -145,7 +145,7 @@ def test_producer_survives_any_index(indices: list[int]) -> None:
         for _ in range(producer.room()):
             producer.push(message(1))
         assert 0 <= producer.room() <= ENTRIES
-        producer.doorbell_due()
+        producer.interrupt_due()
     assert len(errors) <= len(indices)
     assert not memory[:256].any()
     assert not memory[-64:].any()

@@ -14,6 +14,7 @@ from devmodel.abi.pagetable import PTE_ATOMIC, PTE_WRITE
 from devmodel.abi.registers import Feature
 from devmodel.abi.rings import ControlOp, RingHeader, Status
 from devmodel.abi.trace import TRACE_MAGIC, TRACE_NONE, TraceKind, TraceRecord, TraceStart
+from devmodel.device.config import ALONE
 from devmodel.device.memory import HBM_BASE
 from devmodel.device.programs import Memory, program
 from devmodel.device.ring import Consumer
@@ -44,7 +45,7 @@ def test_without_a_trace_there_is_no_ring() -> None:
 
 def test_the_registers_name_the_ring(driver: FakeDriver) -> None:
     assert driver.regs.features & Feature.TRACE
-    geometry = driver.config.rings["trace"]
+    geometry = driver.rings["trace"]
     assert driver.regs.trace_offset == geometry.offset
     assert driver.regs.trace_entries == 4096
 
@@ -194,7 +195,7 @@ def test_a_driver_that_never_stops_telling(
     """As fast as its ring is emptied it is full again: a step ends all the same."""
     va = process.malloc(PAGE, "low")
     driver.run(1, "fill", va, 1, 5)
-    entries = driver.config.trace_entries
+    entries = driver.hardware.trace_entries
     ring, taken = driver.trace, 0
     take = Consumer.take
 
@@ -236,7 +237,7 @@ def test_a_device_that_was_started_again_does_not_repeat_the_ring(driver: FakeDr
     driver.tell(TraceKind.RELEASE, ctx=3)
     driver.device.step()
     driver.device.close()
-    driver.device = driver.new_device(driver.config)
+    driver.device = driver.new_device(ALONE)
     driver.device.step()
     driver.reset()
     kinds = [record.kind for record in driver.end_trace()]
@@ -291,7 +292,7 @@ def test_a_run_without_mistakes_has_no_violation(driver: FakeDriver, tmp_path: P
 def test_a_header_of_the_ring_is_never_trusted(driver: FakeDriver) -> None:
     """Whatever the driver writes over it, the device goes on."""
     rng = np.random.default_rng(2)
-    geometry = driver.config.rings["trace"]
+    geometry = driver.rings["trace"]
     words = driver.region.view("<u8")[geometry.offset // 8 :][: RingHeader.SIZE // 8]
     for _ in range(50):
         words[:] = rng.integers(0, 1 << 63, words.size, dtype=np.uint64)

@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
+from devmodel.device.config import DeviceModel
 from devmodel.experiment import workloads
 from devmodel.experiment.results import Result
 from devmodel.machine import Machine
-from devmodel.machine.config import DeviceModel
 
 # The word index has tests of its own.
 PATTERNS = [name for name in workloads.WORKLOADS if name != "wordindex"]

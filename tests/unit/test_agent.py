@@ -1,19 +1,19 @@
 """The agent: its loop, its configuration, its end, and what the supervisor writes after it."""
 
-import contextlib
 import os
 import select
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from agent_driver import agent_with
+from agent_driver import agent_with, endpoints_of
 
 from devmodel.abi.registers import (
-    CONTROL_REGION,
     DEVICE_PAGE,
     DRIVER_PAGE,
     HBM_ALIGN,
@@ -24,11 +24,16 @@ from devmodel.abi.registers import (
 from devmodel.abi.trace import TraceKind, TraceRecord
 from devmodel.agent import lifeline, loop, registers
 from devmodel.agent.config import AgentConfig
-from devmodel.agent.process import RESET_SECONDS, Agent, DeviceShape, Endpoint
+from devmodel.agent.process import RESET_SECONDS, Agent
+from devmodel.device import DeviceConfig
+from devmodel.device.config import DeviceModel
+from devmodel.device.faults import Faults
 from devmodel.link import doorbell, memory
-from devmodel.link.rammap import RamMap
+from devmodel.link.memory import Window
 
-RAM = 16 << 20
+MIRROR = DeviceConfig(model=DeviceModel.MIRROR)
+PRIVATE = DeviceConfig(hbm=2 << 20)
+COHERENT = DeviceConfig(model=DeviceModel.COHERENT, hbm=HBM_ALIGN)
 
 
 class Script:
@@ -45,69 +50,58 @@ class Script:
         self.calls += "a"
         return self.arms.pop(0)
 
+    def wait(self, milliseconds: int) -> None:
+        assert 10 <= milliseconds <= 50
+        self.calls += "w"
+
     def tidy(self) -> None:
         self.calls += "t"
 
 
-class Sleeper(doorbell.Waiter):
-    """A waiter that is rung at once, and writes that into the device's calls."""
-
-    def __init__(self, device: Script) -> None:
-        super().__init__([])
-        self.device = device
-
-    def wait(self, milliseconds: int) -> bool:
-        assert 10 <= milliseconds <= 50
-        self.device.calls += "w"
-        return True
-
-
 def test_the_loop_sleeps_only_when_armed() -> None:
     device = Script([True, True, False, False, False], [False, True, True])
-    loop.run(device, Sleeper(device), lambda: not device.steps, device.tidy)
+    loop.run(device, device.wait, lambda: not device.steps, device.tidy)
     # busy, busy, idle, arming saw work; idle, armed, waited; idle, armed, waited
     assert device.calls == "stststastawstaw"
 
 
-def config(tmp_path: Path, **changes: object) -> AgentConfig:
-    fields: dict[str, object] = {
-        "name": "dm0",
-        "parent": 1,
-        "ram_fd": 3,
-        "region_fd": 4,
-        "doorbell_fds": (5, 6),
-        "interrupt_fds": (7, 8),
-        "hbm_fd": None,
-        "ram": RamMap.q35(RAM),
-        "model": "mirror",
-        "hbm_size": 0,
-        "hbm_offset": 0,
-        "page_shift": 12,
-        "peer": 1,
-        "generation": 1,
-        "report_fd": 10,
-        "programs": (str(tmp_path),),
-    }
-    return AgentConfig(**{**fields, **changes})  # type: ignore[arg-type]
-
-
 def test_a_configuration_travels(tmp_path: Path) -> None:
-    original = config(tmp_path, hbm_fd=9, trace="/x/device0.trace", faults={"lost_dirty": 2})
-    assert AgentConfig.from_json(original.to_json()) == original
-    assert sorted(original.descriptors) == [3, 4, 5, 6, 7, 8, 9, 10]
-
-
-def start(
-    tmp_path: Path, shape: DeviceShape, trace: Path | None = None, generation: int = 3
-) -> Agent:
-    ram = memory.create("ram", RAM)
-    endpoint = Endpoint.create(shape)
-    log = tmp_path / "agent.log"
-    agent = Agent.start(
-        [endpoint], 0, ram, RamMap.q35(RAM), log, generation=generation, trace=trace
+    """With all that a device can be described by, and every descriptor."""
+    device = DeviceConfig(
+        model=DeviceModel.NUMA,
+        hbm=HBM_ALIGN,
+        node=3,
+        programs=(tmp_path / "mine.py",),
+        faults=Faults(lost_dirty=2),
     )
-    os.close(ram)
-    return agent
+    with endpoints_of(device, PRIVATE) as (endpoint, other):
+        assert other.hbm is not None
+        config = AgentConfig(
+            parent=1,
+            device=endpoint.device,
+            number=0,
+            generation=2,
+            wires=endpoint.wires({1: other.hbm}),
+            report_fd=10,
+            trace=tmp_path / "no UTF-8: \udc80" / "device0.trace",
+        )
+        assert AgentConfig.from_json(config.to_json()) == config
+        assert config.device is device
+        wanted = {endpoint.hbm.fd, other.hbm.fd, endpoint.ram.fd}
+        assert config.descriptors == {*wanted, *endpoint.doorbells, *endpoint.interrupts, 10}
+
+
+@contextmanager
+def started(
+    folder: Path, device: DeviceConfig, trace: Path | None = None, generation: int = 3
+) -> Iterator[Agent]:
+    with endpoints_of(device) as endpoints:
+        log = folder / "agent.log"
+        agent = Agent.start(endpoints, 0, log, generation=generation, trace=trace)
+        try:
+            yield agent
+        finally:
+            agent.stop()
 
 
 def first_line(agent: Agent) -> str:
@@ -115,42 +109,40 @@ def first_line(agent: Agent) -> str:
 
 
 def test_an_agent_identifies_itself_and_ends_on_request(tmp_path: Path) -> None:
-    agent = start(tmp_path, DeviceShape("private", 2 << 20, 0, 1 << 20))
-    assert first_line(agent) == "ready", agent.log.read_text()
-    assert agent.ready
-    found = DeviceRegs.unpack(agent.endpoint.region.tobytes(), DEVICE_PAGE)
-    assert (found.generation, found.hbm_size, found.hbm_offset) == (3, 2 << 20, 0)
-    agent.process.send_signal(signal.SIGINT)
-    agent.stop()
-    assert agent.process.returncode == 0
-    agent.endpoint.close()
+    with started(tmp_path, PRIVATE) as agent:
+        assert first_line(agent) == "ready", agent.log.read_text()
+        assert agent.ready
+        found = DeviceRegs.unpack(agent.endpoint.region.tobytes(), DEVICE_PAGE)
+        assert (found.generation, found.hbm_size, found.hbm_offset) == (3, 2 << 20, 0)
+        agent.process.send_signal(signal.SIGINT)
+        agent.stop()
+        assert agent.process.returncode == 0
 
 
 def test_an_agent_keeps_a_trace(tmp_path: Path) -> None:
     """A device that was started again goes on in the file of its predecessor."""
-    shape = DeviceShape("private", 2 << 20, 0, 1 << 20, faults={"lost_dirty": 3})
+    device = DeviceConfig(hbm=2 << 20, faults=Faults(lost_dirty=3))
     (tmp_path / "device0.trace").write_text("of an earlier VM")
     for generation in (1, 2):
-        agent = start(tmp_path, shape, tmp_path, generation)
-        assert first_line(agent) == "ready", agent.log.read_text()
-        found = DeviceRegs.unpack(agent.endpoint.region.tobytes(), DEVICE_PAGE)
-        assert found.features & Feature.TRACE
-        agent.stop()
-        agent.endpoint.close()
+        with started(tmp_path, device, tmp_path, generation) as agent:
+            assert first_line(agent) == "ready", agent.log.read_text()
+            found = DeviceRegs.unpack(agent.endpoint.region.tobytes(), DEVICE_PAGE)
+            assert found.features & Feature.TRACE
     data = (tmp_path / "device0.trace").read_bytes()
     kinds = [TraceRecord.unpack(data, at).kind for at in range(0, len(data), 64)]
     assert kinds == [TraceKind.START, TraceKind.END] * 2
 
 
 def test_a_lost_agent_is_marked_and_the_driver_is_woken(tmp_path: Path) -> None:
-    agent = start(tmp_path, DeviceShape("mirror", 0, 0, 1 << 20))
-    assert first_line(agent) == "ready", agent.log.read_text()
-    agent.process.kill()
-    assert agent.ending() == "was killed by SIGKILL"
-    agent.lost()
-    assert registers.state(agent.endpoint.region) is DeviceState.LOST
-    assert doorbell.Waiter(agent.endpoint.to_guest).wait(0)
-    agent.endpoint.close()
+    with endpoints_of(MIRROR) as (endpoint,):
+        agent = Agent.start([endpoint], 0, tmp_path / "agent.log", generation=1)
+        assert first_line(agent) == "ready", agent.log.read_text()
+        agent.process.kill()
+        assert agent.ending() == "was killed by SIGKILL"
+        agent.lost()
+        assert registers.state(endpoint.region) is DeviceState.LOST
+        for vector in endpoint.interrupts:
+            assert doorbell.Waiter([vector]).wait(0)
 
 
 def test_a_device_that_does_not_reset_itself_is_overdue(tmp_path: Path) -> None:
@@ -173,7 +165,7 @@ def test_a_device_that_does_not_reset_itself_is_overdue(tmp_path: Path) -> None:
         driver.region.view("<u8")[DRIVER_PAGE // 8] += 1
         assert not agent.overdue(10 + 2 * seconds)
         os.kill(agent.process.pid, signal.SIGCONT)
-        for fd in driver.endpoint.to_agent:
+        for fd in driver.endpoint.doorbells:
             doorbell.ring(fd)
         end = time.monotonic() + 30
         while registers.unanswered_reset(agent.endpoint.region) is not None:
@@ -183,11 +175,10 @@ def test_a_device_that_does_not_reset_itself_is_overdue(tmp_path: Path) -> None:
 
 
 def test_a_program_file_that_is_none_is_refused_in_one_line(tmp_path: Path) -> None:
-    programs = (str(tmp_path / "none.py"),)
-    agent = start(tmp_path, DeviceShape("mirror", 0, 0, 1 << 20, programs=programs))
-    assert first_line(agent) == f"refused: {programs[0]}: no such file"
-    assert agent.process.wait(10) == 1
-    agent.endpoint.close()
+    file = tmp_path / "none.py"
+    with started(tmp_path, MIRROR.model_copy(update={"programs": (file,)})) as agent:
+        assert first_line(agent) == f"refused: {file}: no such file"
+        assert agent.process.wait(10) == 1
 
 
 def test_two_programs_of_one_name_are_refused(tmp_path: Path) -> None:
@@ -196,11 +187,9 @@ def test_two_programs_of_one_name_are_refused(tmp_path: Path) -> None:
         "from devmodel.device.programs import Memory, program\n\n"
         '@program("fill")\nasync def fill(memory: Memory) -> None: ...\n'
     )
-    agent = start(tmp_path, DeviceShape("mirror", 0, 0, 1 << 20, programs=(str(file),)))
-    line = first_line(agent)
-    assert line == f"refused: {file}: there is a program fill already; rename yours"
-    agent.stop()
-    agent.endpoint.close()
+    with started(tmp_path, MIRROR.model_copy(update={"programs": (file,)})) as agent:
+        line = first_line(agent)
+        assert line == f"refused: {file}: there is a program fill already; rename yours"
 
 
 def test_a_nonsense_state_counts_as_lost() -> None:
@@ -259,38 +248,22 @@ def test_the_lifeline_refuses_to_start_without_a_parent() -> None:
     assert "the parent process is gone" in done.stderr
 
 
-@pytest.mark.parametrize("model", ["mirror", "private", "coherent"])
-def test_hbm_is_where_the_model_has_it(model: str) -> None:
-    shapes = {
-        "mirror": DeviceShape("mirror", 0, 0, 1 << 20),
-        "private": DeviceShape("private", 2 << 20, 0, 1 << 20),
-        "coherent": DeviceShape("coherent", 128 << 20, 128 << 20, 256 << 20),
-    }
-    endpoint = Endpoint.create(shapes[model])
-    assert (endpoint.hbm_fd is not None) == (model == "private")
-    endpoint.close()
+def test_hbm_is_where_the_model_has_it() -> None:
+    with endpoints_of(MIRROR, PRIVATE, COHERENT) as (mirror, private, coherent):
+        assert mirror.hbm is None
+        assert private.hbm == Window(fd=private.hbm.fd, offset=0, size=2 << 20)
+        assert os.fstat(private.hbm.fd).st_size == 2 << 20
+        # A part of BAR 2.
+        coherent.hbm.attach()[7] = 9
+        assert coherent.region[HBM_ALIGN + 7] == 9
     with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(endpoint.region_fd)
+        os.fstat(private.hbm.fd)
 
 
 def test_an_agent_reaches_the_memory_of_its_peers(tmp_path: Path) -> None:
     """Each by its number: private HBM is a descriptor of its own, coherent HBM a part of BAR 2."""
-    shapes = [
-        DeviceShape("private", 2 << 20, 0, CONTROL_REGION),
-        DeviceShape("coherent", HBM_ALIGN, HBM_ALIGN, 2 * HBM_ALIGN),
-        DeviceShape("mirror", 0, 0, CONTROL_REGION),
-    ]
-    with contextlib.ExitStack() as stack:
-        endpoints = [Endpoint.create(shape) for shape in shapes]
-        for endpoint in endpoints:
-            stack.callback(endpoint.close)
-        ram = memory.create("ram", RAM)
-        stack.callback(os.close, ram)
-        log = tmp_path / "agent.log"
-        agent = Agent.start(endpoints, 2, ram, RamMap.q35(RAM), log, generation=1)
-        stack.callback(agent.stop)
-        private, coherent = agent.config.peers
-        assert (private.number, private.fd, private.offset) == (0, endpoints[0].hbm_fd, 0)
-        assert (coherent.number, coherent.fd) == (1, endpoints[1].region_fd)
-        assert (coherent.offset, coherent.size) == (HBM_ALIGN, HBM_ALIGN)
+    with endpoints_of(PRIVATE, COHERENT, MIRROR) as endpoints:
+        agent = Agent.start(endpoints, 2, tmp_path / "agent.log", generation=1)
+        assert agent.config.wires.peers == {0: endpoints[0].hbm, 1: endpoints[1].hbm}
         assert first_line(agent) == "ready"
+        agent.stop()

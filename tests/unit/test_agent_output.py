@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
-from agent_driver import agent_with
+from agent_driver import agent_with, endpoints_of
 
 from devmodel.abi.rings import Status
 from devmodel.agent.log import LIMIT
-from devmodel.agent.process import Agent, DeviceShape, Endpoint
-from devmodel.link import memory
-from devmodel.link.rammap import RamMap
+from devmodel.agent.process import Agent
+from devmodel.device import DeviceConfig
+from devmodel.device.config import DeviceModel
 
 NOISY = """
 import logging
@@ -97,15 +96,12 @@ def test_a_file_that_prints_and_is_refused(tmp_path: Path) -> None:
         "import sys\nfor _ in range(30):\n  print('ready' * 20_000)\n"
         "sys.stdout.write('ready')\nraise RuntimeError('no \\udc80' + 'x' * 100_000)\n"
     )
-    endpoint = Endpoint.create(DeviceShape("mirror", 0, 0, 1 << 20, programs=(str(file),)))
-    fd = memory.create("ram", 1 << 20)
     log = tmp_path / "agent.log"
-    agent = Agent.start([endpoint], 0, fd, RamMap.q35(1 << 20), log, generation=1)
-    os.close(fd)
-    report = agent.report.read().decode()
-    assert report.startswith(f"refused: {file}: line 5: RuntimeError: no ?xxx")
-    assert len(report) < 2000
-    assert agent.process.wait(10) == 1
-    assert log.stat().st_size < LIMIT + 1000
-    agent.stop()
-    endpoint.close()
+    with endpoints_of(DeviceConfig(model=DeviceModel.MIRROR, programs=(file,))) as endpoints:
+        agent = Agent.start(endpoints, 0, log, generation=1)
+        report = agent.report.read().decode()
+        assert report.startswith(f"refused: {file}: line 5: RuntimeError: no ?xxx")
+        assert len(report) < 2000
+        assert agent.process.wait(10) == 1
+        assert log.stat().st_size < LIMIT + 1000
+        agent.stop()

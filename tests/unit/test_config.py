@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from devmodel.device.faults import Faults
 from devmodel.errors import ConfigError, ExitCode
 from devmodel.machine import config as configs
 from devmodel.machine.config import MachineConfig
@@ -132,11 +133,11 @@ MISTAKES = {
     ),
     "unknown fault": (
         "devices: [{faults: {lost_invalidates: 1}}]",
-        "devices[0].faults: lost_invalidates is no fault; did you mean lost_invalidate?",
+        "devices[0].faults.lost_invalidates: unknown key; did you mean lost_invalidate?",
     ),
     "unknown fault, far off": (
         "devices: [{faults: {fire: 1}}]",
-        "devices[0].faults: fire is no fault; known are lost_invalidate, late_invalidate, "
+        "devices[0].faults.fire: unknown key; known here: lost_invalidate, late_invalidate, "
         "lost_dirty, stuck_address_line",
     ),
     "fault that cannot be": (
@@ -288,8 +289,8 @@ def test_bar_2_holds_what_the_model_shows(
 def test_tracing_and_faults_are_off_unless_asked_for(tmp_path: Path) -> None:
     config = MachineConfig.load(write(tmp_path, "devices: [{model: private}]"))
     assert not config.trace
-    assert config.devices[0].faults == {}
+    assert config.devices[0].faults == Faults()
     text = "trace: true\ndevices: [{faults: {lost_dirty: 3}}]"
     config = MachineConfig.load(write(tmp_path, text))
     assert config.trace
-    assert config.devices[0].faults == {"lost_dirty": 3}
+    assert config.devices[0].faults == Faults(lost_dirty=3)

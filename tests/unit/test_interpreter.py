@@ -16,8 +16,9 @@ from devmodel.abi.rings import Status
 from devmodel.build.background import Background
 from devmodel.build.config import KernelConfig
 from devmodel.cli import detached
+from devmodel.device.config import DeviceConfig
 from devmodel.errors import BuildFailed, DevmodelError
-from devmodel.machine.config import DeviceConfig, MachineConfig
+from devmodel.machine.config import MachineConfig
 from devmodel.machine.launch import Options
 
 SHADOW = 'raise SystemExit("a stranger\'s " + __name__)\n'

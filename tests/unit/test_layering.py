@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 import devmodel
+from devmodel import link
 
 PACKAGE = Path(devmodel.__file__).parent
 LAYERS = ("cli", "experiment", "machine", "build", "agent", "link", "device", "abi")
 # What all may import; they import nothing but each other.
-COMMON = ("errors", "interpreter", "paths", "progress", "sizes", "terminal")
+COMMON = ("description", "errors", "interpreter", "paths", "progress", "sizes", "terminal")
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -59,6 +60,56 @@ def test_imports_go_to_the_right(path: Path) -> None:
         return
     assert parts[0] in LAYERS, f"{parts[0]} is no layer"
     assert violations(parts[0], path.read_text()) == []
+
+
+# What all may use of the link; the rest is a transport's own.
+SEAM = ("devmodel.link", "devmodel.link.memory")
+# The abi is what a driver is compiled with: it has the registers of every transport.
+BEHIND = re.compile("ivshmem|doorbell|eventfd", re.IGNORECASE)
+
+
+def behind_the_seam(source: str) -> list[str]:
+    """What source outside of the link has of a transport: words, or modules."""
+    found = BEHIND.findall(source)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("devmodel.link"):
+            whole = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = whole if node.module == "devmodel.link" else [node.module or ""]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names if alias.name.startswith("devmodel.link")]
+        else:
+            continue
+        found += [name for name in names if not is_seam(name)]
+    return found
+
+
+def is_seam(name: str) -> bool:
+    """Whether it is the link's face, what that offers, or the memory that both sides share."""
+    package, _, offered = name.rpartition(".")
+    return name in SEAM or (package == "devmodel.link" and offered in link.__all__)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_the_link_knows_its_transports(path: Path) -> None:
+    if path.relative_to(PACKAGE).parts[0] not in ("link", "abi"):
+        assert behind_the_seam(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "wrong"),
+    [
+        ("from devmodel.link import DEFAULT, Endpoint, memory", []),
+        ("from devmodel import link\nfrom devmodel.link.memory import Bytes", []),
+        ("from devmodel.link import rammap", ["devmodel.link.rammap"]),
+        ("from devmodel.link.rammap import q35", ["devmodel.link.rammap"]),
+        ("import devmodel.link.greeting", ["devmodel.link.greeting"]),
+        ("def f():\n    from devmodel.link import rammap", ["devmodel.link.rammap"]),
+        ("import os\nos.eventfd(0)", ["eventfd"]),
+        ("LINE = 'Ivshmem-plain'", ["Ivshmem"]),
+    ],
+)
+def test_the_seam_is_seen(source: str, wrong: list[str]) -> None:
+    assert behind_the_seam(source) == wrong
 
 
 def canonical(name: str) -> str:

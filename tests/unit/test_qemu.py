@@ -2,14 +2,18 @@
 
 import itertools
 import platform
+import re
 import shlex
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from devmodel import link
 from devmodel.build import emulator
 from devmodel.build.emulator import Emulator
 from devmodel.errors import HostNotReady, LaunchFailed
+from devmodel.link.memory import Window
 from devmodel.machine import accel, qemu, qmp, tsc
 from devmodel.machine.accel import Accelerator
 from devmodel.machine.config import Accel, MachineConfig
@@ -18,7 +22,18 @@ from devmodel.machine.qemu import Boot, Descriptors
 TCG = Accelerator("tcg", "for the test")
 QEMU = Emulator(("qemu-system-x86_64",), (7, 2), "host")
 BOOT = Boot(QEMU, Path("/k/bzImage"), Path("/k/initrd"), ("slub_debug=P",), None, ("-d", "int"))
-FDS = Descriptors(ram=10, qmp=11, console=12, devices=(13, 14))
+FDS = Descriptors(ram=10, qmp=11, console=12)
+
+
+def live(config: MachineConfig, accelerator: Accelerator = TCG, boot: Boot = BOOT) -> list[str]:
+    """The line of a VM whose RAM is descriptor 10, and those of its devices whatever they are."""
+    ram = Window(fd=FDS.ram, offset=0, size=config.memory)
+    with ExitStack() as stack:
+        endpoints = [
+            stack.enter_context(link.DEFAULT.endpoint(number, device, ram))
+            for number, device in enumerate(config.devices)
+        ]
+        return qemu.live(config, accelerator, boot, FDS, link.DEFAULT, endpoints)
 
 
 def pairs(line: list[str]) -> list[tuple[str, str]]:
@@ -28,7 +43,7 @@ def pairs(line: list[str]) -> list[tuple[str, str]]:
 
 def test_the_line_of_two_devices() -> None:
     config = MachineConfig.load("two-devices")
-    line = qemu.live(config, TCG, BOOT, FDS)
+    line = live(config)
     options = pairs(line)
     assert ("-kernel", "/k/bzImage") in options
     assert ("-m", "1024M") in options
@@ -47,8 +62,9 @@ def test_the_line_of_two_devices() -> None:
         "node,nodeid=1,memdev=ram1,cpus=1-1",
         *(f"dist,src={a},dst={b},val={10 if a == b else 40}" for a in (0, 1) for b in (0, 1)),
     ]
-    for number, fd in enumerate(FDS.devices):
-        assert ("-chardev", f"socket,id=link{number},fd={fd}") in options
+    for number in range(2):
+        (chardev,) = (value for _, value in options if value.startswith(f"socket,id=link{number},"))
+        assert re.fullmatch(rf"socket,id=link{number},fd=\d+", chardev)
         assert (
             "-device",
             f"ivshmem-doorbell,id=dm{number},chardev=link{number},vectors=2",
@@ -57,14 +73,14 @@ def test_the_line_of_two_devices() -> None:
 
 
 def test_ram_is_split_where_the_agents_believe_it_is() -> None:
-    line = qemu.live(MachineConfig(), TCG, BOOT, FDS)
+    line = live(MachineConfig())
     machine = line[line.index("-machine") + 1]
     assert "max-ram-below-4g=2147483648" in machine
     assert "memory-backend=ram0" in machine
 
 
 def test_a_crash_is_an_exit_and_more_parameters_come_last() -> None:
-    line = qemu.live(MachineConfig(append="a=1"), TCG, BOOT, FDS)
+    line = live(MachineConfig(append="a=1"))
     assert "-no-reboot" in line
     words = line[line.index("-append") + 1].split()
     assert {"oops=panic", "panic=-1"} <= set(words)
@@ -76,7 +92,7 @@ def test_an_emulated_guest_is_told_the_rate_of_its_counter(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def words(accelerator: Accelerator) -> list[str]:
-        line = qemu.live(MachineConfig(), accelerator, BOOT, FDS)
+        line = live(MachineConfig(), accelerator)
         return line[line.index("-append") + 1].split()
 
     monkeypatch.setattr(tsc, "khz", lambda: 2_596_134)
@@ -99,28 +115,28 @@ def test_the_counters_rate_is_measured_alike_each_time() -> None:
 
 
 def test_a_guest_is_reached_on_loopback_only() -> None:
-    line = " ".join(qemu.live(MachineConfig(), TCG, BOOT, FDS))
+    line = " ".join(live(MachineConfig()))
     assert "hostfwd=tcp:127.0.0.1:0-10.0.2.15:22" in line
     assert "-vnc" not in line
     assert ("-display", "none") in pairs(line.split())
 
 
 def test_a_supervised_guest_waits_for_its_devices() -> None:
-    assert "-S" in qemu.live(MachineConfig(), TCG, BOOT, FDS)
+    assert "-S" in live(MachineConfig())
 
 
 def test_shares_are_read_only_unless_said_otherwise(tmp_path: Path) -> None:
     data = {"shares": [{"host": "a", "guest": "/a"}, {"host": "b", "guest": "/b",
                                                       "readonly": False}]}  # fmt: skip
     config = MachineConfig.parse(data, tmp_path / "x.yaml")
-    options = pairs(qemu.live(config, TCG, BOOT, FDS))
+    options = pairs(live(config))
     local = "security_model=none"
     assert ("-fsdev", f"local,id=fs0,path={tmp_path}/a,{local},readonly=on") in options
     assert ("-fsdev", f"local,id=fs1,path={tmp_path}/b,{local}") in options
 
 
 def test_the_line_to_paste_names_no_descriptor() -> None:
-    line = qemu.standalone(MachineConfig.load("hmm-coherent"), TCG, BOOT)
+    line = qemu.standalone(MachineConfig.load("hmm-coherent"), TCG, BOOT, link.DEFAULT)
     text = shlex.join(line)
     assert "\n" not in text
     assert shlex.split(text) == line
@@ -131,7 +147,7 @@ def test_the_line_to_paste_names_no_descriptor() -> None:
 
 def test_a_node_gets_room_and_a_place_in_the_firmwares_tables(tmp_path: Path) -> None:
     data = {"memory": "1G", "cpus": 4, "devices": [{"model": "numa", "node": 2}]}
-    line = qemu.live(MachineConfig.parse(data, tmp_path / "x.yaml"), TCG, BOOT, FDS)
+    line = live(MachineConfig.parse(data, tmp_path / "x.yaml"))
     options = pairs(line)
     machine = line[line.index("-machine") + 1]
     assert "hmat=on" in machine
@@ -148,7 +164,7 @@ def test_a_node_gets_room_and_a_place_in_the_firmwares_tables(tmp_path: Path) ->
 
 
 def test_other_models_get_no_nodes() -> None:
-    line = qemu.live(MachineConfig.load("hmm-coherent"), TCG, BOOT, FDS)
+    line = live(MachineConfig.load("hmm-coherent"))
     assert "-numa" not in line
     assert ("-m", "1024M") in pairs(line)
 
@@ -156,8 +172,8 @@ def test_other_models_get_no_nodes() -> None:
 def test_a_debugger_gets_a_socket_and_no_port() -> None:
     boot = Boot(QEMU, Path("/k"), Path("/i"), gdb=Path("/a,b/gdb"))
     for line in (
-        qemu.standalone(MachineConfig(), TCG, boot),
-        qemu.live(MachineConfig(), TCG, boot, FDS),
+        qemu.standalone(MachineConfig(), TCG, boot, link.DEFAULT),
+        live(MachineConfig(), boot=boot),
     ):
         assert ("-gdb", "unix:/a,,b/gdb,server=on,wait=off") in pairs(line)
         assert [word for word in line if "tcp:" in word] == [
