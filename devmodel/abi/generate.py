@@ -1,9 +1,10 @@
-"""Writes the C headers and the reference page from the declarations."""
+"""Writes the C headers and the reference pages from the declarations."""
 
 from enum import IntEnum, IntFlag
 from pathlib import Path
 
-from devmodel.abi import ioctl, layout, pagetable, registers, rings, trace
+from devmodel.abi import counters, ioctl, layout, pagetable, registers, rings, trace
+from devmodel.abi.counters import Counter
 from devmodel.abi.record import Field, Record
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,6 +103,67 @@ def uapi_header() -> str:
     return _header("_DEVMODEL_H", "GPL-2.0 WITH Linux-syscall-note", body)
 
 
+def stats_header() -> str:
+    """guest/uapi/devmodel_stats.h: what is counted, by name; programs and the driver include it."""
+    shown = counters.OF_DEVICE
+    body = [
+        "",
+        '#include "devmodel.h"',
+        "",
+        _c_define("STATS_RISING", len(counters.RISING)),
+        _c_define("STATS_SHOWN", len(shown)),
+        "",
+        "/*",
+        " * The numbers of struct devmodel_stats in order, but for those of the mirror that asks.",
+        " * The first DEVMODEL_STATS_RISING only rise.",
+        " */",
+        "static const struct devmodel_stat {",
+        "\tconst char *name;",
+        "\tconst char *unit;",
+        "} devmodel_stat[DEVMODEL_STATS_SHOWN] = {",
+        *(f'\t{{ "{counter.name}", "{counter.unit}" }},' for counter in shown),
+        "};",
+        "",
+        "static inline __u64 devmodel_stat_value(const struct devmodel_stats *stats, int number)",
+        "{",
+        "\treturn ((const __u64 *)stats)[number];",
+        "}",
+    ]
+    return _header("_DEVMODEL_STATS_H", "GPL-2.0 WITH Linux-syscall-note", body)
+
+
+def counters_header() -> str:
+    """guest/driver/counters.h: what the driver counts, and how DEVMODEL_IOC_STATS gets all."""
+    ours = counters.DRIVER + counters.HELD
+    names = [counter.name for counter in ours]
+    body = [
+        "",
+        "#include <linux/atomic.h>",
+        "#include <linux/compiler.h>",
+        "",
+        '#include "devmodel_abi.h"',
+        "",
+        "/* What the driver counts; the device counts the rest (struct devmodel_counters). */",
+        "struct devmodel_driver_stats {",
+        *(f"\t/* {c.meaning} */\n\tatomic64_t {c.name};" for c in ours),
+        "};",
+        "",
+        "/* All that is counted, here and in the device. */",
+        "static inline void devmodel_stats_counted(struct devmodel_driver_stats *ours,",
+        "\t\t\t\t\t  struct devmodel_counters *theirs,",
+        "\t\t\t\t\t  struct devmodel_stats *stats)",
+        "{",
+        *(f"\tstats->{name} = atomic64_read(&ours->{name});" for name in names),
+        *(f"\tstats->{c.name} = READ_ONCE(theirs->{c.name});" for c in counters.DEVICE),
+        *(
+            f"\tstats->{c.name} = {' + '.join(f'stats->{part}' for part in c.parts)};"
+            for c in counters.SUMS
+        ),
+        "}",
+    ]
+    return _header("_DEVMODEL_COUNTERS_H", "GPL-2.0", body)
+
+
 def _md_enum(prefix: str, enum: type[IntEnum] | type[IntFlag]) -> list[str]:
     title = (enum.__doc__ or "").strip().splitlines()[0]
     rows = [f"| `DEVMODEL_{prefix}_{m.name}` | {m.value} |" for m in enum]
@@ -128,14 +190,17 @@ def reference() -> str:
     ]
     for title, module in (
         ("Registers", registers),
+        ("Counters", counters),
         ("Rings", rings),
         ("Page table", pagetable),
         ("Trace", trace),
         ("Requests of programs", ioctl),
     ):
-        lines += ["", f"## {title}", (module.__doc__ or "").strip(), ""]
-        lines += ["| constant | value |", "| --- | --- |"]
-        lines += [f"| `{name}` | {value:#x} |" for name, value in layout.constants(module)]
+        lines += ["", f"## {title}", (module.__doc__ or "").strip()]
+        constants = list(layout.constants(module))
+        if constants:
+            lines += ["", "| constant | value |", "| --- | --- |"]
+            lines += [f"| `{name}` | {value:#x} |" for name, value in constants]
         mine = module.__name__
         for prefix, enum in layout.DEVICE_ENUMS + layout.SHARED_ENUMS:
             if enum.__module__ == mine:
@@ -146,10 +211,42 @@ def reference() -> str:
     return "\n".join([*lines, ""])
 
 
+def _md_counters(title: str, note: str, group: tuple[Counter, ...]) -> list[str]:
+    head = ["| name | unit | counted by | what |", "| --- | --- | --- | --- |"]
+    rows = []
+    for counter in group:
+        parts = f" (`{'` + `'.join(counter.parts)}`)" if counter.parts else ""
+        rows.append(
+            f"| `{counter.name}` | {counter.unit} | {counter.who} | {counter.meaning}{parts} |"
+        )
+    return ["", f"## {title}", note, "", *head, *rows]
+
+
+def counters_page() -> str:
+    """docs/counters.md: what is counted, and where it is told."""
+    lines = ["# What is counted", NOTE, "", (counters.__doc__ or "").strip()]
+    for title, note, group in (
+        (
+            "Over all processes, only rising",
+            "Those of the driver since it took the device, those of the device since its last "
+            "reset: after a restart of its agent they begin at 0.",
+            counters.DRIVER + counters.DEVICE,
+        ),
+        ("Sums", "Added up by the driver when it is asked.", counters.SUMS),
+        ("How things stand", "Over all processes, now.", counters.HELD + counters.STATE),
+        ("Of one mirror", "Of the mirror that asks, since it was made.", counters.MINE),
+    ):
+        lines += _md_counters(title, note, group)
+    return "\n".join([*lines, ""])
+
+
 def outputs() -> dict[Path, str]:
     """Every generated file and what it must hold."""
     return {
         ROOT / "guest/driver/devmodel_abi.h": driver_header(),
         ROOT / "guest/uapi/devmodel.h": uapi_header(),
+        ROOT / "guest/uapi/devmodel_stats.h": stats_header(),
+        ROOT / "guest/driver/counters.h": counters_header(),
         ROOT / "docs/abi.md": reference(),
+        ROOT / "docs/counters.md": counters_page(),
     }

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
+from devmodel.abi.counters import Stats
 from devmodel.abi.record import Record, doc, text32, u32, u64, u64x2, u64x8
 
 
@@ -134,46 +135,6 @@ class Snapshot(Record):
     device: u64 = doc("address of one __u32 PageState per page: the device's page table")
     page_shift: u32 = doc("out: log2 of the size of a page here")
     reserved: u32 = doc("0")
-
-
-class Stats(Record):
-    """DEVMODEL_IOC_STATS: since the driver took the device, over all processes, unless said."""
-
-    C_NAME = "devmodel_stats"
-
-    device_faults: u64 = doc("fault records served")
-    device_fault_batches: u64 = doc("batches they came in")
-    device_faults_failed: u64 = doc("fault records that ended in CANCEL")
-    cpu_faults: u64 = doc("CPU touches that brought pages back (migrate_to_ram)")
-    pages_to_device: u64 = doc("pages migrated into HBM")
-    pages_to_system: u64 = doc("pages migrated out of HBM to system memory")
-    pages_evicted: u64 = doc("of pages_to_system: moved out to make room for others")
-    pages_from_peer: u64 = doc("of pages_to_device: from another device's HBM, not by way of RAM")
-    pages_to_peer: u64 = doc("pages that another device took out of this one's HBM")
-    pages_zeroed: u64 = doc("of pages_to_device: empty pages, filled and not copied")
-    pages_failed: u64 = doc("pages that a migration left where they were")
-    bytes_to_device: u64 = doc("over the link into the device: copies and remote loads")
-    bytes_to_system: u64 = doc("over the link out of the device: copies and remote stores")
-    remote_bytes_read: u64 = doc("of bytes_to_device: what programs loaded in place")
-    remote_bytes_written: u64 = doc("of bytes_to_system: what programs stored in place")
-    notifications: u64 = doc("kernel notifier events delivered to mirrors")
-    invalidates: u64 = doc("invalidates sent, each acknowledged")
-    pages_dirtied: u64 = doc("device PTEs whose DIRTY reached the struct page")
-    tlb_hits: u64 = doc("of the device")
-    tlb_misses: u64 = doc("of the device")
-    hbm_bytes: u64 = doc("HBM in all")
-    hbm_bytes_in_use: u64 = doc("HBM that holds pages now")
-    mirrors: u64 = doc("mirrors now")
-    page_table_pages: u64 = doc("pages that hold device page tables now")
-    programs: u64 = doc("device programs that ended")
-    lost: u64 = doc("1 while the device is lost")
-    generation: u64 = doc("DeviceRegs.generation, as the driver knows it")
-    restarts: u64 = doc("lives of the device that the driver took on after the first")
-    pages_aside: u64 = doc("pages kept aside that a lost device may still write to")
-    my_device_faults: u64 = doc("device_faults of this mirror")
-    my_notifications: u64 = doc("notifications of this mirror")
-    my_invalidates: u64 = doc("invalidates of this mirror")
-    my_page_table_pages: u64 = doc("page_table_pages of this mirror")
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,13 @@ import hashlib
 from collections.abc import Iterator
 from enum import IntEnum, IntFlag
 
-from devmodel.abi import ioctl, pagetable, registers, rings, trace
+from devmodel.abi import counters, ioctl, pagetable, registers, rings, trace
 from devmodel.abi.record import Record
 
 DEVICE_RECORDS: tuple[type[Record], ...] = (
     registers.DeviceRegs,
     registers.DriverRegs,
-    registers.Counters,
+    counters.DeviceCounters,
     rings.RingHeader,
     rings.ControlCommand,
     rings.CopyCommand,

@@ -69,8 +69,10 @@ class Record:
         largest = max(8 if f.ctype == "__u64" else 4 for f in fields)
         if offset % largest:
             raise TypeError(f"{cls.__name__} is {offset} bytes: a C compiler would pad it")
-        if cls.SIZE and offset != cls.SIZE:
-            raise TypeError(f"{cls.__name__} is {offset} bytes, not {cls.SIZE}")
+        # A class may state it; what a base class has is that one's.
+        stated = vars(cls).get("SIZE", offset)
+        if offset != stated:
+            raise TypeError(f"{cls.__name__} is {offset} bytes, not {stated}")
         cls.FIELDS = tuple(fields)
         cls.SIZE = offset
         cls._struct = struct.Struct("<" + "".join(f.code for f in fields))

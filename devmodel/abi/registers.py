@@ -4,7 +4,7 @@
 
     0x0000  DeviceRegs   written by the device, read by the driver
     0x1000  DriverRegs   written by the driver, read by the device
-    0x2000  Counters     written by the device, read by the driver
+    0x2000  counters     (devmodel.abi.counters) written by the device, read by the driver
     0x4000  rings        (devmodel.abi.rings), at the offsets that DeviceRegs names
     hbm_offset           HBM window, on a 128 MiB boundary; only in models that let the CPU see HBM
 """
@@ -111,26 +111,3 @@ class DriverRegs(Record):
     C_NAME = "devmodel_driver_regs"
 
     epoch: u64 = doc("changed by a driver that wants the device reset; see DeviceRegs.reset_ack")
-
-
-class Counters(Record):
-    """What the device counts since its last reset; each only rises."""
-
-    C_NAME = "devmodel_counters"
-
-    tlb_hits: u64 = doc("page translations answered by the TLB")
-    tlb_misses: u64 = doc("page translations that walked the page table")
-    walks_faulted: u64 = doc("walks that ended in a fault")
-    faults: u64 = doc("fault records written")
-    replays: u64 = doc("suspended accesses tried again")
-    invalidates: u64 = doc("invalidate commands acknowledged")
-    tlb_dropped: u64 = doc("TLB entries dropped by invalidates")
-    copy_bytes_to_device: u64 = doc("bytes the copy engine moved into HBM from elsewhere")
-    copy_bytes_to_system: u64 = doc("bytes the copy engine moved out of HBM to elsewhere")
-    copy_bytes_local: u64 = doc("bytes the copy engine moved within one aperture or filled")
-    remote_bytes_read: u64 = doc("bytes that programs loaded from system memory or a peer")
-    remote_bytes_written: u64 = doc("bytes that programs stored to system memory or a peer")
-    local_bytes_read: u64 = doc("bytes that programs loaded from HBM")
-    local_bytes_written: u64 = doc("bytes that programs stored to HBM")
-    programs: u64 = doc("device programs that ended, however they ended")
-    errors: u64 = doc("commands refused")

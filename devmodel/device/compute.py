@@ -20,7 +20,7 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from devmodel.abi.registers import Counters
+from devmodel.abi.counters import DeviceCounters
 from devmodel.abi.rings import Access, Completion, ComputeCommand, Engine, FaultRecord, Status
 from devmodel.device.access import (
     MAX_FAULT_PAGES,
@@ -71,7 +71,7 @@ class ComputeEngine:
         self,
         memory: Memory,
         mmu: Mmu,
-        counters: Counters,
+        counters: DeviceCounters,
         programs: Mapping[str, Program],
         burst_bytes: int,
         max_programs: int,
@@ -230,7 +230,7 @@ class ComputeEngine:
             running.written[record.seq] = record
             self._by_seq[record.seq] = running
             self._next_seq += 1
-            self._counters.faults += 1
+            self._counters.fault_records += 1
             room -= 1
             if not running.unwritten:
                 self._unwritten.popleft()

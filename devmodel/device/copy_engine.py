@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from devmodel.abi.registers import Counters
+from devmodel.abi.counters import DeviceCounters
 from devmodel.abi.rings import Completion, CopyCommand, CopyEntry, CopyOp, Engine, Status
 from devmodel.device.memory import Addresses, BadAddress, Mask, Memory, are_local, is_local
 from devmodel.device.trace import Trace
@@ -51,7 +51,7 @@ class CopyEngine:
     """Does one list at a time. `page_size` and `burst_bytes` in bytes."""
 
     def __init__(
-        self, memory: Memory, counters: Counters, page_size: int, burst_bytes: int
+        self, memory: Memory, counters: DeviceCounters, page_size: int, burst_bytes: int
     ) -> None:
         self._memory = memory
         self._counters = counters

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from operator import attrgetter
 
-from devmodel.abi.registers import COUNTER_PAGE, Counters
+from devmodel.abi.counters import DeviceCounters
+from devmodel.abi.registers import COUNTER_PAGE
 
-_NAMES = tuple(field.name for field in Counters.FIELDS)
+_NAMES = tuple(field.name for field in DeviceCounters.FIELDS)
 _values = attrgetter(*_NAMES)
 
 
@@ -17,7 +18,7 @@ class CounterPage:
     """
 
     def __init__(self, words: memoryview) -> None:
-        self.now = Counters()
+        self.now = DeviceCounters()
         self._words = words
         self._published: tuple[int, ...] = (0,) * len(_NAMES)
 

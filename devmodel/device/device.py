@@ -334,7 +334,7 @@ class Device:
             return Status.NO_CONTEXT
         if not self._mmu.are_pages(command.va, command.length):
             return Status.BAD_ARGUMENT
-        self.counters.invalidates += 1
+        self.counters.invalidates_acknowledged += 1
         late = self.config.faults.late_invalidate
         if late:
             due = self._heartbeat + late

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from devmodel.abi.counters import DeviceCounters
 from devmodel.abi.pagetable import (
     AGE_PAGES,
     ENTRY_BYTES,
@@ -30,7 +31,6 @@ from devmodel.abi.pagetable import (
     PTE_VALID,
     PTE_WRITE,
 )
-from devmodel.abi.registers import Counters
 from devmodel.device.faults import EveryNth
 from devmodel.device.memory import Addresses, BadAddress, Mask, Memory
 from devmodel.device.tlb import (
@@ -75,7 +75,7 @@ class Mmu:
     """
 
     def __init__(
-        self, memory: Memory, counters: Counters, page_shift: int, tlb_entries: int
+        self, memory: Memory, counters: DeviceCounters, page_shift: int, tlb_entries: int
     ) -> None:
         self._memory = memory
         self._counters = counters

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from devmodel.abi.registers import Counters
+from devmodel.abi.counters import DeviceCounters
 from devmodel.abi.rings import Access
 from devmodel.device.distinct import distinct_places
 from devmodel.device.memory import Addresses, Memory, are_local, is_local
@@ -27,7 +27,9 @@ _NONE: Indices = np.empty(0, dtype=np.intp)
 class Port:
     """Reads and writes of one context. Addresses are 64-bit and wrap around."""
 
-    def __init__(self, memory: Memory, mmu: Mmu, counters: Counters, context: Context) -> None:
+    def __init__(
+        self, memory: Memory, mmu: Mmu, counters: DeviceCounters, context: Context
+    ) -> None:
         self._memory = memory
         self._mmu = mmu
         self._counters = counters

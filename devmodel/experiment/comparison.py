@@ -14,14 +14,24 @@ from rich.console import Console
 from rich.table import Table
 
 from devmodel.errors import ConfigError
+from devmodel.experiment import columns
 from devmodel.experiment.results import Result
 
-MIB = 1 << 20
+COUNTED = (
+    "device_faults",
+    "cpu_faults",
+    "pages_to_device",
+    "pages_to_system",
+    "bytes_to_device",
+    "bytes_to_system",
+    "remote_bytes",
+    "invalidates",
+)
 # Wider than the table ever is: on a narrow terminal it is better wrapped than cut off.
 WIDTH = 200
 
 NOTES = (
-    "MiB: over the link, each way; remote: the part of it that the device read and wrote in place.",
+    *map(columns.meaning, COUNTED),
     "HBM: of the workload's pages, how many lay there when the work began, and when it ended.",
     "spill: pages in HBM of processes that do not use the device.",
     "What the CPU reads and writes in HBM (coherent, numa, cdm) is not counted: nothing can.",
@@ -75,17 +85,10 @@ def table(rows: Sequence[Row]) -> Table:
     shown.add_column("model", no_wrap=True)
     shown.add_column("checked", no_wrap=True)
     for heading in (
-        "device\nfaults",
-        "CPU\nfaults",
-        "pages\nto dev",
-        "pages\nto sys",
-        "MiB\nto dev",
-        "MiB\nto sys",
-        "remote\nMiB",
-        "inva-\nlidates",
+        *map(columns.heading, COUNTED),
         "HBM\nstart",
         "HBM\nend",
-        "spill",
+        "spill\npages",
         "wall\ns",
     ):
         shown.add_column(heading, justify="right", no_wrap=True)
@@ -100,14 +103,7 @@ def _cells(result: Result) -> list[str]:
     return [
         result.model,
         "[green]yes[/]" if result.checked else "[bold red]no[/]",
-        f"{result.device_faults}",
-        f"{result.cpu_faults}",
-        f"{result.pages_to_device}",
-        f"{result.pages_to_system}",
-        f"{result.bytes_to_device / MIB:.1f}",
-        f"{result.bytes_to_system / MIB:.1f}",
-        f"{result.remote_bytes / MIB:.1f}",
-        f"{result.invalidates}",
+        *(columns.cell(name, getattr(result.counted, name)) for name in COUNTED),
         _part(result.hbm_at_start, result.pages),
         _part(result.hbm_at_end, result.pages),
         f"{result.spilled_pages}",

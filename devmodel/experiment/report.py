@@ -6,9 +6,17 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from devmodel.experiment import columns
 from devmodel.experiment.results import Result
 
-MIB = 1 << 20
+COUNTED = (
+    "device_faults",
+    "pages_to_device",
+    "pages_to_system",
+    "bytes_to_device",
+    "bytes_to_system",
+)
+IN_HBM = "hbm_bytes_in_use"
 
 
 def as_object(results: Sequence[Result], names: Sequence[str]) -> dict[str, Any]:
@@ -30,15 +38,7 @@ def table(results: Sequence[Result]) -> Table:
         pad_edge=False,
     )
     shown.add_column("model", no_wrap=True)
-    for heading in (
-        "device\nfaults",
-        "pages\nto dev",
-        "pages\nto sys",
-        "MiB\nto dev",
-        "MiB\nto sys",
-        "TLB\nhits",
-        "MiB\nin HBM",
-    ):
+    for heading in (*map(columns.heading, COUNTED), "TLB\nhits", columns.heading(IN_HBM)):
         shown.add_column(heading, justify="right", no_wrap=True)
     shown.add_column("checked", no_wrap=True)
     shown.add_column("wall\ns", justify="right", no_wrap=True)
@@ -55,13 +55,9 @@ def _cells(result: Result) -> list[str]:
     rate = result.tlb_hit_rate
     return [
         result.model,
-        f"{result.device_faults}",
-        f"{result.pages_to_device}",
-        f"{result.pages_to_system}",
-        f"{result.bytes_to_device / MIB:.1f}",
-        f"{result.bytes_to_system / MIB:.1f}",
+        *(columns.cell(name, getattr(result.counted, name)) for name in COUNTED),
         "-" if rate is None else f"{rate:.1%}",
-        f"{result.hbm_bytes_in_use / MIB:.1f}",
+        columns.cell(IN_HBM, result.hbm_bytes_in_use),
         "[green]yes[/]" if result.checked else "[bold red]no[/]",
         f"{result.wall_seconds:.2f}",
     ]

@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self, get_type_hints
 
+from devmodel.abi.counters import Counted
+
 
 class BadResult(ValueError):
     """A workload printed something that is not a result."""
@@ -19,19 +21,8 @@ class Result:
     workload: str
     checked: bool
     """every result of the device was compared with the CPU's own, and agreed"""
-    device_faults: int
-    cpu_faults: int
-    """touches by the CPU that brought pages back"""
-    pages_to_device: int
-    pages_to_system: int
-    bytes_to_device: int
-    """over the link: pages that migrated, and what the device loaded from system memory"""
-    bytes_to_system: int
-    """over the link: pages that migrated, and what the device stored to system memory"""
-    remote_bytes: int
-    """of both: what the device loaded and stored in place, in system memory"""
-    invalidates: int
-    """sent to the device, each acknowledged"""
+    counted: Counted
+    """over the work: docs/counters.md"""
     spilled_pages: int
     """in HBM, of processes that do not use the device"""
     wall_seconds: float
@@ -45,8 +36,6 @@ class Result:
     hbm_at_end: int
     hbm_bytes_in_use: int
     """the most that was seen between the steps of the workload"""
-    tlb_hits: int
-    tlb_misses: int
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -60,32 +49,45 @@ class Result:
             raise BadResult(f"not JSON: {text.strip()[:80]!r}") from error
         if not isinstance(data, dict):
             raise BadResult(f"not an object: {text.strip()[:80]!r}")
-        hints = get_type_hints(cls)
-        values: dict[str, Any] = {}
-        for field in fields(cls):
-            value, kind = data.get(field.name), hints[field.name]
-            # JSON has one kind of number; Python's bool is an int.
-            if kind is float and type(value) is int:
-                value = float(value)
-            if type(value) is not kind:
-                raise BadResult(f"{field.name} is {value!r}, not a {kind.__name__}")
-            values[field.name] = value
-        return cls(**values)
+        values: dict[str, Any] = {
+            name: _value(data, name, kind) for name, kind in _kinds(cls).items()
+        }
+        counted = {field.name: _value(data, field.name, int) for field in Counted.FIELDS}
+        return cls(**values, counted=Counted(**counted))
 
     @classmethod
     def failed(cls, model: str, workload: str) -> Self:
         """The row of a workload that has no result."""
-        zero: dict[str, Any] = {
-            field.name: get_type_hints(cls)[field.name]() for field in fields(cls)
-        }
-        return cls(**{**zero, "model": model, "workload": workload})
+        zero: dict[str, Any] = {name: kind() for name, kind in _kinds(cls).items()}
+        return cls(**{**zero, "model": model, "workload": workload}, counted=Counted())
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields, for JSON."""
-        return asdict(self)
+        """Flat, for JSON: the counters are fields among the others."""
+        flat: dict[str, Any] = {}
+        for name, value in asdict(self).items():
+            flat.update(value if name == "counted" else {name: value})
+        return flat
 
     @property
     def tlb_hit_rate(self) -> float | None:
         """Of all page translations the part that the TLB answered; None without any."""
-        total = self.tlb_hits + self.tlb_misses
-        return self.tlb_hits / total if total else None
+        hits = self.counted.tlb_hits
+        total = hits + self.counted.tlb_misses
+        return hits / total if total else None
+
+
+def _kinds(cls: type[Result]) -> dict[str, type]:
+    """What a workload says beside the counters, and of which type it is."""
+    hints = get_type_hints(cls)
+    return {field.name: hints[field.name] for field in fields(cls) if field.name != "counted"}
+
+
+def _value(data: dict[str, Any], name: str, kind: type) -> Any:
+    """BadResult if it is missing or of another type."""
+    value = data.get(name)
+    # JSON has one kind of number; Python's bool is an int.
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise BadResult(f"{name} is {value!r}, not a {kind.__name__}")
+    return value

@@ -23,7 +23,7 @@ void devmodel_put_page(struct devmodel_dev *dev, struct page *page)
 		put_page(page);
 		return;
 	}
-	atomic64_add(BIT(compound_order(page)), &dev->pages_aside);
+	atomic64_add(BIT(compound_order(page)), &dev->stats.pages_aside);
 	/* No room to remember it: it stays aside for good, which is safe. */
 	if (xa_alloc(&dev->aside, &id, page, xa_limit_32b, GFP_NOWAIT | __GFP_NOWARN))
 		dev_warn_ratelimited(&dev->pdev->dev, "a page is kept aside for good\n");
@@ -63,7 +63,7 @@ bool devmodel_aside_end(struct devmodel_dev *dev)
 		pages = BIT(compound_order(page));
 		xa_erase(&dev->aside, id);
 		put_page(page);
-		atomic64_sub(pages, &dev->pages_aside);
+		atomic64_sub(pages, &dev->stats.pages_aside);
 		cond_resched();
 	}
 	return true;

@@ -29,10 +29,10 @@
 #include <linux/wait.h>
 #include <linux/xarray.h>
 
+#include "counters.h"
 #include "devmem.h"
 #include "devmodel_abi.h"
 #include "ring.h"
-#include "stats.h"
 #include "touch.h"
 
 /* Pages handled in one go: what one 2 MiB leaf of a device's page table covers. */
@@ -81,7 +81,6 @@
  * @mirrors_lock: protects @mirrors
  * @mirrors: context id to mirror, also of those whose file is closed
  * @aside: pages that a lost device may still write to, see aside.c
- * @pages_aside: how many they are
  * @devmem: HBM
  * @fail_alloc: the next page or frame that a migration wants is not to be had;
  *	for tests
@@ -139,7 +138,6 @@ struct devmodel_dev {
 	struct xarray mirrors;
 
 	struct xarray aside;
-	atomic64_t pages_aside;
 
 	struct devmodel_devmem devmem;
 	bool fail_alloc;

@@ -191,12 +191,12 @@ struct devmodel_counters {
 	__u64 tlb_misses;
 	/* walks that ended in a fault */
 	__u64 walks_faulted;
-	/* fault records written */
-	__u64 faults;
+	/* fault records written, each of a run of pages */
+	__u64 fault_records;
 	/* suspended accesses tried again */
 	__u64 replays;
 	/* invalidate commands acknowledged */
-	__u64 invalidates;
+	__u64 invalidates_acknowledged;
 	/* TLB entries dropped by invalidates */
 	__u64 tlb_dropped;
 	/* bytes the copy engine moved into HBM from elsewhere */
@@ -215,7 +215,7 @@ struct devmodel_counters {
 	__u64 local_bytes_written;
 	/* device programs that ended, however they ended */
 	__u64 programs;
-	/* commands refused */
+	/* commands refused, and ring indices that cannot be */
 	__u64 errors;
 };
 
@@ -462,9 +462,9 @@ DEVMODEL_SIZE(devmodel_counters, 128);
 DEVMODEL_AT(devmodel_counters, tlb_hits, 0);
 DEVMODEL_AT(devmodel_counters, tlb_misses, 8);
 DEVMODEL_AT(devmodel_counters, walks_faulted, 16);
-DEVMODEL_AT(devmodel_counters, faults, 24);
+DEVMODEL_AT(devmodel_counters, fault_records, 24);
 DEVMODEL_AT(devmodel_counters, replays, 32);
-DEVMODEL_AT(devmodel_counters, invalidates, 40);
+DEVMODEL_AT(devmodel_counters, invalidates_acknowledged, 40);
 DEVMODEL_AT(devmodel_counters, tlb_dropped, 48);
 DEVMODEL_AT(devmodel_counters, copy_bytes_to_device, 56);
 DEVMODEL_AT(devmodel_counters, copy_bytes_to_system, 64);

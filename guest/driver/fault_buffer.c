@@ -33,7 +33,6 @@ static void refuse(struct devmodel_dev *dev, const struct devmodel_fault_record 
 	};
 
 	atomic64_inc(&dev->stats.device_faults);
-	atomic64_inc(&dev->stats.device_faults_failed);
 	devmodel_control_one(dev, &command);
 }
 

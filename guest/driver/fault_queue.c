@@ -78,11 +78,9 @@ static void serve_batch(struct devmodel_mirror *mirror,
 		 */
 		if (!ret || ret == -EBUSY)
 			continue;
-		atomic64_inc(&dev->stats.device_faults_failed);
 		resume(mirror, DEVMODEL_CONTROL_CANCEL, batch[i].seq);
 	}
 	atomic64_add(count, &dev->stats.device_faults);
-	atomic64_inc(&dev->stats.device_fault_batches);
 	resume(mirror, DEVMODEL_CONTROL_REPLAY, seq);
 }
 

@@ -79,7 +79,6 @@ static bool mirror_invalidate(struct mmu_interval_notifier *notifier,
 	}
 	mmu_interval_set_seq(notifier, seq);
 	atomic64_inc(&mirror->notifications);
-	atomic64_inc(&mirror->dev->stats.notifications);
 	if (range->event == MMU_NOTIFY_UNMAP)
 		devmodel_policy_end(mirror, range->start, range->end);
 	if (range->event == MMU_NOTIFY_RELEASE)

@@ -337,7 +337,7 @@ static void settle(struct devmodel_dev *dev)
 	while (!devmodel_aside_end(dev)) {
 		if (time_after(jiffies, deadline)) {
 			dev_err(&dev->pdev->dev, "%lld pages stay aside for good: the device was not seen to end\n",
-				atomic64_read(&dev->pages_aside));
+				atomic64_read(&dev->stats.pages_aside));
 			return;
 		}
 		schedule_timeout_uninterruptible(DEVMODEL_LOOK_AGAIN);

@@ -6,6 +6,7 @@
 #include <linux/debugfs.h>
 #include <linux/seq_file.h>
 
+#include "../uapi/devmodel_stats.h"
 #include "device.h"
 #include "hbm.h"
 #include "mirror.h"
@@ -23,43 +24,16 @@
 int devmodel_stats_read(struct devmodel_dev *dev, struct devmodel_mirror *mirror,
 			struct devmodel_stats *stats)
 {
-	struct devmodel_driver_stats *ours = &dev->stats;
-	struct devmodel_counters *theirs = dev->counters;
 	int idx;
 
 	if (!devmodel_enter(dev, &idx))
 		return -ENODEV;
 	*stats = (struct devmodel_stats) {
-		.device_faults = atomic64_read(&ours->device_faults),
-		.device_fault_batches = atomic64_read(&ours->device_fault_batches),
-		.device_faults_failed = atomic64_read(&ours->device_faults_failed),
-		.cpu_faults = atomic64_read(&ours->cpu_faults),
-		.pages_to_device = atomic64_read(&ours->pages_to_device),
-		.pages_to_system = atomic64_read(&ours->pages_to_system),
-		.pages_evicted = atomic64_read(&ours->pages_evicted),
-		.pages_from_peer = atomic64_read(&ours->pages_from_peer),
-		.pages_to_peer = atomic64_read(&ours->pages_to_peer),
-		.pages_zeroed = atomic64_read(&ours->pages_zeroed),
-		.pages_failed = atomic64_read(&ours->pages_failed),
-		.bytes_to_device = READ_ONCE(theirs->copy_bytes_to_device) +
-				   READ_ONCE(theirs->remote_bytes_read),
-		.bytes_to_system = READ_ONCE(theirs->copy_bytes_to_system) +
-				   READ_ONCE(theirs->remote_bytes_written),
-		.remote_bytes_read = READ_ONCE(theirs->remote_bytes_read),
-		.remote_bytes_written = READ_ONCE(theirs->remote_bytes_written),
-		.notifications = atomic64_read(&ours->notifications),
-		.invalidates = atomic64_read(&ours->invalidates),
-		.pages_dirtied = atomic64_read(&ours->pages_dirtied),
-		.tlb_hits = READ_ONCE(theirs->tlb_hits),
-		.tlb_misses = READ_ONCE(theirs->tlb_misses),
-		.mirrors = atomic64_read(&ours->mirrors),
-		.page_table_pages = atomic64_read(&ours->page_table_pages),
-		.programs = READ_ONCE(theirs->programs),
 		.lost = devmodel_is_lost(dev),
 		.generation = dev->identity.generation,
 		.restarts = READ_ONCE(dev->generation) - 1,
-		.pages_aside = atomic64_read(&dev->pages_aside),
 	};
+	devmodel_stats_counted(&dev->stats, dev->counters, stats);
 	devmodel_exit(dev, idx);
 	if (dev->devmem.ready) {
 		stats->hbm_bytes = dev->identity.hbm_size;
@@ -74,44 +48,16 @@ int devmodel_stats_read(struct devmodel_dev *dev, struct devmodel_mirror *mirror
 	return 0;
 }
 
-#define SHOW(field)	seq_printf(file, "%-24s %llu\n", #field, stats.field)
-
 static int stats_show(struct seq_file *file, void *unused)
 {
 	struct devmodel_stats stats;
-	int ret = devmodel_stats_read(file->private, NULL, &stats);
+	int i, ret = devmodel_stats_read(file->private, NULL, &stats);
 
 	if (ret)
 		return ret;
-	SHOW(device_faults);
-	SHOW(device_fault_batches);
-	SHOW(device_faults_failed);
-	SHOW(cpu_faults);
-	SHOW(pages_to_device);
-	SHOW(pages_to_system);
-	SHOW(pages_evicted);
-	SHOW(pages_from_peer);
-	SHOW(pages_to_peer);
-	SHOW(pages_zeroed);
-	SHOW(pages_failed);
-	SHOW(bytes_to_device);
-	SHOW(bytes_to_system);
-	SHOW(remote_bytes_read);
-	SHOW(remote_bytes_written);
-	SHOW(notifications);
-	SHOW(invalidates);
-	SHOW(pages_dirtied);
-	SHOW(tlb_hits);
-	SHOW(tlb_misses);
-	SHOW(hbm_bytes);
-	SHOW(hbm_bytes_in_use);
-	SHOW(mirrors);
-	SHOW(page_table_pages);
-	SHOW(programs);
-	SHOW(lost);
-	SHOW(generation);
-	SHOW(restarts);
-	SHOW(pages_aside);
+	for (i = 0; i < DEVMODEL_STATS_SHOWN; i++)
+		seq_printf(file, "%-24s %llu\n", devmodel_stat[i].name,
+			   devmodel_stat_value(&stats, i));
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(stats);
@@ -125,12 +71,9 @@ static int identity_show(struct seq_file *file, void *unused)
 	seq_printf(file, "abi          %u.%u layout %#018llx\n", regs->abi_major,
 		   regs->abi_minor, regs->layout_hash);
 	seq_printf(file, "model        %u (configured %u)\n", dev->model, regs->model);
-	seq_printf(file, "generation   %llu\n", regs->generation);
 	seq_printf(file, "heartbeat    %llu\n", devmodel_heartbeat(dev));
 	seq_printf(file, "hbm          %llu bytes at %#llx of BAR 2\n", regs->hbm_size,
 		   regs->hbm_offset);
-	seq_printf(file, "lost         %d\n", devmodel_is_lost(dev));
-	seq_printf(file, "aside        %lld pages\n", atomic64_read(&dev->pages_aside));
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(identity);

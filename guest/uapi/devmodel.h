@@ -8,7 +8,7 @@
 
 #define DEVMODEL_ABI_MAJOR	1
 #define DEVMODEL_ABI_MINOR	0
-#define DEVMODEL_LAYOUT_HASH	0xded91d408956ee1fULL
+#define DEVMODEL_LAYOUT_HASH	0x8ce20e19cb58ff66ULL
 #define DEVMODEL_PLACE_SHIFT	8
 
 /* Memory models: how the device's HBM takes part in the kernel's memory management. */
@@ -197,15 +197,11 @@ struct devmodel_snapshot {
 };
 
 /*
- * DEVMODEL_IOC_STATS: since the driver took the device, over all processes, unless said.
+ * DEVMODEL_IOC_STATS: all that is counted, and how things stand.
  */
 struct devmodel_stats {
-	/* fault records served */
+	/* fault records served, each of a run of pages */
 	__u64 device_faults;
-	/* batches they came in */
-	__u64 device_fault_batches;
-	/* fault records that ended in CANCEL */
-	__u64 device_faults_failed;
 	/* CPU touches that brought pages back (migrate_to_ram) */
 	__u64 cpu_faults;
 	/* pages migrated into HBM */
@@ -222,45 +218,67 @@ struct devmodel_stats {
 	__u64 pages_zeroed;
 	/* pages that a migration left where they were */
 	__u64 pages_failed;
+	/* invalidates sent to the device, each acknowledged */
+	__u64 invalidates;
+	/* device PTEs whose DIRTY reached the struct page */
+	__u64 pages_dirtied;
+	/* page translations answered by the TLB */
+	__u64 tlb_hits;
+	/* page translations that walked the page table */
+	__u64 tlb_misses;
+	/* walks that ended in a fault */
+	__u64 walks_faulted;
+	/* fault records written, each of a run of pages */
+	__u64 fault_records;
+	/* suspended accesses tried again */
+	__u64 replays;
+	/* invalidate commands acknowledged */
+	__u64 invalidates_acknowledged;
+	/* TLB entries dropped by invalidates */
+	__u64 tlb_dropped;
+	/* bytes the copy engine moved into HBM from elsewhere */
+	__u64 copy_bytes_to_device;
+	/* bytes the copy engine moved out of HBM to elsewhere */
+	__u64 copy_bytes_to_system;
+	/* bytes the copy engine moved within one aperture or filled */
+	__u64 copy_bytes_local;
+	/* bytes that programs loaded from system memory or a peer */
+	__u64 remote_bytes_read;
+	/* bytes that programs stored to system memory or a peer */
+	__u64 remote_bytes_written;
+	/* bytes that programs loaded from HBM */
+	__u64 local_bytes_read;
+	/* bytes that programs stored to HBM */
+	__u64 local_bytes_written;
+	/* device programs that ended, however they ended */
+	__u64 programs;
+	/* commands refused, and ring indices that cannot be */
+	__u64 errors;
 	/* over the link into the device: copies and remote loads */
 	__u64 bytes_to_device;
 	/* over the link out of the device: copies and remote stores */
 	__u64 bytes_to_system;
-	/* of bytes_to_device: what programs loaded in place */
-	__u64 remote_bytes_read;
-	/* of bytes_to_system: what programs stored in place */
-	__u64 remote_bytes_written;
-	/* kernel notifier events delivered to mirrors */
-	__u64 notifications;
-	/* invalidates sent, each acknowledged */
-	__u64 invalidates;
-	/* device PTEs whose DIRTY reached the struct page */
-	__u64 pages_dirtied;
-	/* of the device */
-	__u64 tlb_hits;
-	/* of the device */
-	__u64 tlb_misses;
-	/* HBM in all */
-	__u64 hbm_bytes;
-	/* HBM that holds pages now */
-	__u64 hbm_bytes_in_use;
+	/* of both ways: what programs loaded and stored in place */
+	__u64 remote_bytes;
 	/* mirrors now */
 	__u64 mirrors;
 	/* pages that hold device page tables now */
 	__u64 page_table_pages;
-	/* device programs that ended */
-	__u64 programs;
+	/* pages kept aside that a lost device may still write to */
+	__u64 pages_aside;
+	/* HBM in all */
+	__u64 hbm_bytes;
+	/* HBM that holds pages now */
+	__u64 hbm_bytes_in_use;
 	/* 1 while the device is lost */
 	__u64 lost;
 	/* DeviceRegs.generation, as the driver knows it */
 	__u64 generation;
 	/* lives of the device that the driver took on after the first */
 	__u64 restarts;
-	/* pages kept aside that a lost device may still write to */
-	__u64 pages_aside;
 	/* device_faults of this mirror */
 	__u64 my_device_faults;
-	/* notifications of this mirror */
+	/* kernel notifier events delivered to this mirror */
 	__u64 my_notifications;
 	/* invalidates of this mirror */
 	__u64 my_invalidates;
@@ -332,39 +350,48 @@ DEVMODEL_AT(devmodel_snapshot, cpu, 16);
 DEVMODEL_AT(devmodel_snapshot, device, 24);
 DEVMODEL_AT(devmodel_snapshot, page_shift, 32);
 DEVMODEL_AT(devmodel_snapshot, reserved, 36);
-DEVMODEL_SIZE(devmodel_stats, 264);
+DEVMODEL_SIZE(devmodel_stats, 336);
 DEVMODEL_AT(devmodel_stats, device_faults, 0);
-DEVMODEL_AT(devmodel_stats, device_fault_batches, 8);
-DEVMODEL_AT(devmodel_stats, device_faults_failed, 16);
-DEVMODEL_AT(devmodel_stats, cpu_faults, 24);
-DEVMODEL_AT(devmodel_stats, pages_to_device, 32);
-DEVMODEL_AT(devmodel_stats, pages_to_system, 40);
-DEVMODEL_AT(devmodel_stats, pages_evicted, 48);
-DEVMODEL_AT(devmodel_stats, pages_from_peer, 56);
-DEVMODEL_AT(devmodel_stats, pages_to_peer, 64);
-DEVMODEL_AT(devmodel_stats, pages_zeroed, 72);
-DEVMODEL_AT(devmodel_stats, pages_failed, 80);
-DEVMODEL_AT(devmodel_stats, bytes_to_device, 88);
-DEVMODEL_AT(devmodel_stats, bytes_to_system, 96);
-DEVMODEL_AT(devmodel_stats, remote_bytes_read, 104);
-DEVMODEL_AT(devmodel_stats, remote_bytes_written, 112);
-DEVMODEL_AT(devmodel_stats, notifications, 120);
-DEVMODEL_AT(devmodel_stats, invalidates, 128);
-DEVMODEL_AT(devmodel_stats, pages_dirtied, 136);
-DEVMODEL_AT(devmodel_stats, tlb_hits, 144);
-DEVMODEL_AT(devmodel_stats, tlb_misses, 152);
-DEVMODEL_AT(devmodel_stats, hbm_bytes, 160);
-DEVMODEL_AT(devmodel_stats, hbm_bytes_in_use, 168);
-DEVMODEL_AT(devmodel_stats, mirrors, 176);
-DEVMODEL_AT(devmodel_stats, page_table_pages, 184);
-DEVMODEL_AT(devmodel_stats, programs, 192);
-DEVMODEL_AT(devmodel_stats, lost, 200);
-DEVMODEL_AT(devmodel_stats, generation, 208);
-DEVMODEL_AT(devmodel_stats, restarts, 216);
-DEVMODEL_AT(devmodel_stats, pages_aside, 224);
-DEVMODEL_AT(devmodel_stats, my_device_faults, 232);
-DEVMODEL_AT(devmodel_stats, my_notifications, 240);
-DEVMODEL_AT(devmodel_stats, my_invalidates, 248);
-DEVMODEL_AT(devmodel_stats, my_page_table_pages, 256);
+DEVMODEL_AT(devmodel_stats, cpu_faults, 8);
+DEVMODEL_AT(devmodel_stats, pages_to_device, 16);
+DEVMODEL_AT(devmodel_stats, pages_to_system, 24);
+DEVMODEL_AT(devmodel_stats, pages_evicted, 32);
+DEVMODEL_AT(devmodel_stats, pages_from_peer, 40);
+DEVMODEL_AT(devmodel_stats, pages_to_peer, 48);
+DEVMODEL_AT(devmodel_stats, pages_zeroed, 56);
+DEVMODEL_AT(devmodel_stats, pages_failed, 64);
+DEVMODEL_AT(devmodel_stats, invalidates, 72);
+DEVMODEL_AT(devmodel_stats, pages_dirtied, 80);
+DEVMODEL_AT(devmodel_stats, tlb_hits, 88);
+DEVMODEL_AT(devmodel_stats, tlb_misses, 96);
+DEVMODEL_AT(devmodel_stats, walks_faulted, 104);
+DEVMODEL_AT(devmodel_stats, fault_records, 112);
+DEVMODEL_AT(devmodel_stats, replays, 120);
+DEVMODEL_AT(devmodel_stats, invalidates_acknowledged, 128);
+DEVMODEL_AT(devmodel_stats, tlb_dropped, 136);
+DEVMODEL_AT(devmodel_stats, copy_bytes_to_device, 144);
+DEVMODEL_AT(devmodel_stats, copy_bytes_to_system, 152);
+DEVMODEL_AT(devmodel_stats, copy_bytes_local, 160);
+DEVMODEL_AT(devmodel_stats, remote_bytes_read, 168);
+DEVMODEL_AT(devmodel_stats, remote_bytes_written, 176);
+DEVMODEL_AT(devmodel_stats, local_bytes_read, 184);
+DEVMODEL_AT(devmodel_stats, local_bytes_written, 192);
+DEVMODEL_AT(devmodel_stats, programs, 200);
+DEVMODEL_AT(devmodel_stats, errors, 208);
+DEVMODEL_AT(devmodel_stats, bytes_to_device, 216);
+DEVMODEL_AT(devmodel_stats, bytes_to_system, 224);
+DEVMODEL_AT(devmodel_stats, remote_bytes, 232);
+DEVMODEL_AT(devmodel_stats, mirrors, 240);
+DEVMODEL_AT(devmodel_stats, page_table_pages, 248);
+DEVMODEL_AT(devmodel_stats, pages_aside, 256);
+DEVMODEL_AT(devmodel_stats, hbm_bytes, 264);
+DEVMODEL_AT(devmodel_stats, hbm_bytes_in_use, 272);
+DEVMODEL_AT(devmodel_stats, lost, 280);
+DEVMODEL_AT(devmodel_stats, generation, 288);
+DEVMODEL_AT(devmodel_stats, restarts, 296);
+DEVMODEL_AT(devmodel_stats, my_device_faults, 304);
+DEVMODEL_AT(devmodel_stats, my_notifications, 312);
+DEVMODEL_AT(devmodel_stats, my_invalidates, 320);
+DEVMODEL_AT(devmodel_stats, my_page_table_pages, 328);
 
 #endif /* _DEVMODEL_H */

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "../lib/nodes.h"
+#include "../uapi/devmodel_stats.h"
 #include "frame.h"
 
 #define MAX_RANGES	16
@@ -197,22 +198,16 @@ static void number(const char *name, unsigned long long value)
 	printf(", \"%s\": %llu", name, value);
 }
 
-#define DELTA(field)	(after.field - before.field)
-#define NUMBER(field)	number(#field, DELTA(field))
-
 void frame_print(void)
 {
+	int i;
+
 	printf("{\"model\": \"%s\", \"workload\": \"%s\", \"checked\": %s",
 	       dev >= 0 ? devmodel_model_name(info.model) : "none", workload,
 	       failures || !checks ? "false" : "true");
-	NUMBER(device_faults);
-	NUMBER(cpu_faults);
-	NUMBER(pages_to_device);
-	NUMBER(pages_to_system);
-	NUMBER(bytes_to_device);
-	NUMBER(bytes_to_system);
-	number("remote_bytes", DELTA(remote_bytes_read) + DELTA(remote_bytes_written));
-	NUMBER(invalidates);
+	for (i = 0; i < DEVMODEL_STATS_RISING; i++)
+		number(devmodel_stat[i].name,
+		       devmodel_stat_value(&after, i) - devmodel_stat_value(&before, i));
 	number("spilled_pages", spilled);
 	printf(", \"wall_seconds\": %.3f", seconds);
 	number("pages", watched());
@@ -221,8 +216,6 @@ void frame_print(void)
 	number("system_at_end", at_end.system);
 	number("hbm_at_end", at_end.hbm);
 	number("hbm_bytes_in_use", hbm_in_use);
-	NUMBER(tlb_hits);
-	NUMBER(tlb_misses);
 	number("checks", checks);
 	number("failed_checks", failures);
 }

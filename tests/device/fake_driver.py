@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from devmodel.abi.counters import DeviceCounters
 from devmodel.abi.pagetable import (
     LEVEL_BITS,
     LEVELS,
@@ -28,7 +29,6 @@ from devmodel.abi.registers import (
     COUNTER_PAGE,
     DEVICE_PAGE,
     DRIVER_PAGE,
-    Counters,
     DeviceRegs,
     DriverRegs,
     Vector,
@@ -327,8 +327,8 @@ class FakeDriver:
         return DeviceRegs.unpack(self.region.data, DEVICE_PAGE)
 
     @property
-    def counters(self) -> Counters:
-        return Counters.unpack(self.region.data, COUNTER_PAGE)
+    def counters(self) -> DeviceCounters:
+        return DeviceCounters.unpack(self.region.data, COUNTER_PAGE)
 
     def set_epoch(self, epoch: int) -> None:
         self.region.view("<u8")[(DRIVER_PAGE + DriverRegs.offset("epoch")) // 8] = epoch

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from fake_driver import HIGH_BASE, LOW_RAM, PAGE, FakeDriver, Process
 
+from devmodel.abi.counters import DeviceCounters
 from devmodel.abi.layout import LAYOUT_HASH
 from devmodel.abi.registers import (
     CONTROL_REGION,
     HBM_ALIGN,
     MAGIC,
-    Counters,
     DeviceRegs,
     DeviceState,
     Feature,
@@ -114,7 +114,7 @@ def test_reset_drops_everything(driver: FakeDriver, process: Process) -> None:
     assert driver.counters.tlb_misses
     served = len(driver.faults_served)
     driver.reset()
-    assert driver.counters == Counters(**{f.name: 0 for f in Counters.FIELDS})
+    assert driver.counters == DeviceCounters(**{f.name: 0 for f in DeviceCounters.FIELDS})
     for ring in (driver.control, driver.copy, driver.compute, driver.completion, driver.fault):
         assert ring.header("produced") == ring.header("consumed") == 0
     assert not driver.device.step(), "something of the old epoch still runs"
@@ -182,7 +182,7 @@ def test_control_statuses(driver: FakeDriver, process: Process) -> None:
     for opcode, fields, expected in cases:
         assert driver.command(opcode, **fields) == expected, (opcode, fields)
     assert driver.counters.errors == sum(case[2] != Status.OK for case in cases)
-    assert driver.counters.invalidates == 3
+    assert driver.counters.invalidates_acknowledged == 3
 
 
 def test_control_comes_before_anything_else(driver: FakeDriver, process: Process) -> None:
@@ -393,7 +393,7 @@ def test_fault_records_are_merged_and_bounded(burst: int) -> None:
         assert driver.fault.header("produced") == 64
     assert driver.wait(cookie).status == Status.OK
     assert len(driver.faults_served) == 100
-    assert driver.counters.faults == 100
+    assert driver.counters.fault_records == 100
 
 
 def test_an_access_to_more_pages_than_can_be_there_at_a_time_ends() -> None:
@@ -613,7 +613,7 @@ def test_what_is_told_is_counted(driver: FakeDriver, process: Process) -> None:
 
     def acknowledge() -> None:
         ended = driver.completion.header("produced")
-        seen.append((driver.counters.invalidates, driver.counters.programs, ended))
+        seen.append((driver.counters.invalidates_acknowledged, driver.counters.programs, ended))
         advance()
 
     device._control.advance = acknowledge  # type: ignore[method-assign]

@@ -12,10 +12,10 @@ from fake_driver import FakeDriver
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from devmodel.abi.counters import DeviceCounters
 from devmodel.abi.registers import (
     CONTROL_REGION,
     DRIVER_PAGE,
-    Counters,
     Vector,
 )
 from devmodel.abi.rings import (
@@ -242,7 +242,7 @@ class Guest:
     def moved(self) -> int:
         """Bytes that copies and programs have moved so far."""
         counters = self.device.counters
-        return sum(getattr(counters, f.name) for f in Counters.FIELDS if "bytes" in f.name)
+        return sum(getattr(counters, f.name) for f in DeviceCounters.FIELDS if "bytes" in f.name)
 
     def step(self) -> None:
         before = self.moved()

@@ -9,6 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from devmodel.abi.counters import DeviceCounters
 from devmodel.abi.pagetable import (
     PTE_ACCESSED,
     PTE_ADDRESS,
@@ -20,7 +21,6 @@ from devmodel.abi.pagetable import (
     PTE_WRITE,
     Aperture,
 )
-from devmodel.abi.registers import Counters
 from devmodel.abi.rings import ControlOp, Status
 from devmodel.device.memory import HBM_BASE, BadAddress, Memory
 from devmodel.device.mmu import MANY, NO_TRANSLATION, Context, Mmu
@@ -421,7 +421,7 @@ def test_only_byte_7_is_stored() -> None:
     for level in range(3):
         words[512 * level] = (level + 1) * PAGE | PTE_VALID
     words[512 * 3 : 512 * 3 + 64] = 5 * PAGE | PTE_VALID | PTE_WRITE
-    mmu = Mmu(memory, Counters(), 12, 64)
+    mmu = Mmu(memory, DeviceCounters(), 12, 64)
     context = mmu.create(1, 0)
     assert isinstance(context, Context)
     mmu.translate(context, 0, True)

@@ -135,12 +135,12 @@ def test_a_device_is_lost_in_the_middle_of_evictions(vm: Machine) -> None:
     unload(vm)
 
 
-IDENTITY = "/sys/kernel/debug/devmodel/0/identity"
+STATS = "/sys/kernel/debug/devmodel/0/stats"
 
 
 def aside(vm: Machine) -> int:
     """Pages that are kept aside."""
-    return int(vm.run(f"awk '/^aside/ {{ print $2 }}' {IDENTITY}").check().stdout)
+    return int(vm.run(f"awk '/^pages_aside/ {{ print $2 }}' {STATS}").check().stdout)
 
 
 @pytest.mark.timeout(120)
@@ -157,7 +157,7 @@ def test_a_device_that_stops_writes_to_nobody_elses_memory(vm: Machine) -> None:
     os.kill(pid, signal.SIGSTOP)
     try:
         vm.run("kill $(cat /tmp/work); killall -9 dm-run; true").check()
-        lost = f"until grep -q '^lost *1' {IDENTITY}; do usleep 10000; done; cat {IDENTITY}"
+        lost = f"until grep -q '^lost *1' {STATS}; do usleep 10000; done; cat {STATS}"
         vm.run(lost, timeout=60).check()
         # All that it had mapped, and it is nobody's: what others take meanwhile is other memory.
         assert aside(vm) > 4
@@ -166,7 +166,7 @@ def test_a_device_that_stops_writes_to_nobody_elses_memory(vm: Machine) -> None:
         # Unless it has been ended meanwhile.
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
-    vm.run(f"until grep -q '^aside *0' {IDENTITY}; do usleep 10000; done", timeout=30).check()
+    vm.run(f"until grep -q '^pages_aside *0' {STATS}; do usleep 10000; done", timeout=30).check()
     # Nothing but zeros.
     assert vm.run("tr -d '\\0' </dev/shm/all | wc -c", timeout=60).check().stdout.strip() == "0"
     vm.run("rm /dev/shm/all").check()
@@ -185,5 +185,5 @@ def test_a_device_that_never_goes_on_is_ended(vm: Machine) -> None:
     vm.run("killall -9 dm-lost; true").check()
     assert vm.wait_change(60)
     assert vm.lost_devices == (0,)
-    vm.run(f"until grep -q '^aside *0' {IDENTITY}; do usleep 10000; done", timeout=30).check()
+    vm.run(f"until grep -q '^pages_aside *0' {STATS}; do usleep 10000; done", timeout=30).check()
     unload(vm)

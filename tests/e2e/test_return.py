@@ -14,7 +14,7 @@ from devmodel.machine import Machine, MachineConfig
 from devmodel.progress import Reporter
 
 KILLS = 10
-IDENTITY = "/sys/kernel/debug/devmodel/0/identity"
+STATS = "/sys/kernel/debug/devmodel/0/stats"
 MODELS = ("mirror", "private", "coherent", "numa")
 
 pytestmark = [pytest.mark.usefixtures("no_vm"), pytest.mark.timeout(300)]
@@ -34,9 +34,7 @@ def kill(guest: Machine, number: int) -> None:
     assert guest.wait_change(60)
     assert guest.lost_devices == ()
     generation = guest.restarts[0] + 1
-    taken = (
-        f"until grep -q '^generation *{generation}$' {IDENTITY} && grep -q '^lost *0' {IDENTITY}"
-    )
+    taken = f"until grep -q '^generation *{generation}$' {STATS} && grep -q '^lost *0' {STATS}"
     guest.run(f"{taken}; do usleep 1000; done", timeout=30).check()
 
 

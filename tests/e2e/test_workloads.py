@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from devmodel.abi.counters import Counted
 from devmodel.device.config import DeviceModel
 from devmodel.experiment import workloads
 from devmodel.experiment.results import Result
@@ -17,14 +18,7 @@ KEYS = {
     "model": str,
     "workload": str,
     "checked": bool,
-    "device_faults": int,
-    "cpu_faults": int,
-    "pages_to_device": int,
-    "pages_to_system": int,
-    "bytes_to_device": int,
-    "bytes_to_system": int,
-    "remote_bytes": int,
-    "invalidates": int,
+    **{field.name: int for field in Counted.FIELDS},
     "spilled_pages": int,
     "wall_seconds": float,
 }
@@ -40,48 +34,52 @@ def test_every_pattern_is_right(vm: Machine, config: str) -> None:
     results = {name: workloads.run(vm, workloads.WORKLOADS[name]) for name in names}
     for name, result in results.items():
         assert (result.workload, result.model, result.checked) == (name, config, True)
-        assert result.device_faults > 0, name
+        counted = result.counted
+        assert counted.device_faults > 0, name
         # Only a node that is like any other takes what does not fit elsewhere.
         spills = config == "numa" and name == "hog"
         assert (result.spilled_pages > 0) == spills, name
-        assert result.remote_bytes <= result.bytes_to_device + result.bytes_to_system, name
+        assert counted.remote_bytes <= counted.bytes_to_device + counted.bytes_to_system, name
     expected = {"mirror": in_place, "private": back_and_forth}
     expected.get(config, there_for_good)(results)
 
 
 def in_place(results: dict[str, Result]) -> None:
     for name, result in results.items():
-        assert result.pages_to_device == result.pages_to_system == result.cpu_faults == 0, name
+        counted = result.counted
+        assert counted.pages_to_device == counted.pages_to_system == counted.cpu_faults == 0, name
         assert result.hbm_at_end == result.hbm_bytes_in_use == 0, name
-        assert result.remote_bytes == result.bytes_to_device + result.bytes_to_system > 0, name
+        assert counted.remote_bytes == counted.bytes_to_device + counted.bytes_to_system > 0, name
 
 
 def back_and_forth(results: dict[str, Result]) -> None:
     """What the CPU touches comes back: every page in every round, some at a time."""
     pages = {name: result.pages for name, result in results.items()}
     # Half of its memory is the device's alone.
-    assert results["ping-pong"].pages_to_system == 6 * pages["ping-pong"] // 2
-    assert results["read-mostly"].pages_to_system == 6 * pages["read-mostly"]
+    assert results["ping-pong"].counted.pages_to_system == 6 * pages["ping-pong"] // 2
+    assert results["read-mostly"].counted.pages_to_system == 6 * pages["read-mostly"]
     for name in ("ping-pong", "read-mostly"):
-        assert 0 < results[name].cpu_faults <= results[name].pages_to_system, name
+        counted = results[name].counted
+        assert 0 < counted.cpu_faults <= counted.pages_to_system, name
     touched = results["first-touch-device"]
-    assert touched.pages_to_device == touched.pages_to_system == touched.pages
+    counted = touched.counted
+    assert counted.pages_to_device == counted.pages_to_system == touched.pages
     # Empty pages are filled in HBM, not copied.
-    assert touched.bytes_to_device == 0
-    assert touched.bytes_to_system == touched.pages * PAGE
+    assert counted.bytes_to_device == 0
+    assert counted.bytes_to_system == touched.pages * PAGE
     assert touched.hbm_at_end == 0
     for name in ("first-touch-cpu", "stream", "hog"):
         assert results[name].hbm_at_end == pages[name], name
-        assert results[name].remote_bytes == 0, name
+        assert results[name].counted.remote_bytes == 0, name
     check_oversubscribed(results["oversubscribe"])
 
 
 def there_for_good(results: dict[str, Result]) -> None:
     """The CPU works on what lies in HBM; nothing comes back."""
     for name, result in results.items():
-        assert result.cpu_faults == 0, name
-        assert result.pages_to_system == result.remote_bytes == 0, name
-        assert result.hbm_at_end == result.pages_to_device > 0, name
+        assert result.counted.cpu_faults == 0, name
+        assert result.counted.pages_to_system == result.counted.remote_bytes == 0, name
+        assert result.hbm_at_end == result.counted.pages_to_device > 0, name
     assert results["ping-pong"].hbm_at_end == results["ping-pong"].pages
 
 
@@ -91,7 +89,7 @@ def check_oversubscribed(result: Result) -> None:
     assert HBM * 7 // 8 < result.hbm_bytes_in_use <= HBM
     assert result.system_at_end + result.hbm_at_end == result.pages
     # Made room for: the last eighth, and the first once more. Some more, as room is made in bulk.
-    assert HBM // 8 <= result.pages_to_system * PAGE < HBM
+    assert HBM // 8 <= result.counted.pages_to_system * PAGE < HBM
 
 
 @pytest.mark.parametrize("config", ["private"], indirect=True)
@@ -101,8 +99,8 @@ def test_pages_that_stay(vm: Machine) -> None:
     result = Result.parse(done.stdout)
     assert result.checked
     assert result.pages == result.system_at_end == 256
-    assert result.pages_to_device == 0
-    assert result.remote_bytes > 0
+    assert result.counted.pages_to_device == 0
+    assert result.counted.remote_bytes > 0
 
 
 @pytest.mark.parametrize("config", ["mirror"], indirect=True)

@@ -13,6 +13,7 @@ from fake_machine import AGENT, FakeMachine, install
 from rich.console import Console
 from test_results import ROW
 
+from devmodel.abi.counters import Counted
 from devmodel.errors import CommandTimeout, ConfigError, ExitCode, GuestOops, LaunchFailed
 from devmodel.experiment import compare, workloads
 from devmodel.machine.shell import Result as Done
@@ -21,14 +22,7 @@ KEYS = [
     "model",
     "workload",
     "checked",
-    "device_faults",
-    "cpu_faults",
-    "pages_to_device",
-    "pages_to_system",
-    "bytes_to_device",
-    "bytes_to_system",
-    "remote_bytes",
-    "invalidates",
+    *(field.name for field in Counted.FIELDS),
     "spilled_pages",
     "wall_seconds",
 ]

@@ -72,10 +72,9 @@ def test_a_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     heading = [
         "model",
         "faults",
-        *["to", "dev", "to", "sys"] * 2,
+        *["pages", "pages", "MiB", "MiB"],
         "hits",
-        "in",
-        "HBM",
+        "MiB",
         "checked",
         "s",
     ]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from devmodel.abi.counters import Counted
 from devmodel.experiment import report
 from devmodel.experiment.results import BadResult, Result
 
@@ -14,6 +15,7 @@ ROW: dict[str, Any] = {
     "model": "private",
     "workload": "word index",
     "checked": True,
+    **{field.name: 8 for field in Counted.FIELDS},
     "device_faults": 1234567,
     "cpu_faults": 432,
     "pages_to_device": 12345,
@@ -22,6 +24,8 @@ ROW: dict[str, Any] = {
     "bytes_to_system": 3 << 19,
     "remote_bytes": 5 << 19,
     "invalidates": 77,
+    "tlb_hits": 999,
+    "tlb_misses": 1,
     "spilled_pages": 4096,
     "wall_seconds": 12.5,
     "pages": 1000,
@@ -30,8 +34,6 @@ ROW: dict[str, Any] = {
     "system_at_end": 250,
     "hbm_at_end": 750,
     "hbm_bytes_in_use": 256 << 20,
-    "tlb_hits": 999,
-    "tlb_misses": 1,
 }
 
 
