@@ -26,11 +26,11 @@ class Unit(StrEnum):
     ACCESSES = "accesses"
     BYTES = "bytes"
     COMMANDS = "commands"
+    DEVICES = "devices"
     ENTRIES = "entries"
     ERRORS = "errors"
     EVENTS = "events"
     FAULTS = "faults"
-    FLAG = "0 or 1"
     LIVES = "lives"
     MIRRORS = "mirrors"
     PAGES = "pages"
@@ -142,7 +142,7 @@ class State(Record):
 
     hbm_bytes: u64 = count(Unit.BYTES, "HBM in all")
     hbm_bytes_in_use: u64 = count(Unit.BYTES, "HBM that holds pages now", "in HBM")
-    lost: u64 = count(Unit.FLAG, "1 while the device is lost")
+    lost: u64 = count(Unit.DEVICES, "1 while the device is lost, else 0")
     generation: u64 = count(Unit.LIVES, "DeviceRegs.generation, as the driver knows it")
     restarts: u64 = count(Unit.LIVES, "lives of the device that the driver took on after the first")
 

@@ -234,7 +234,7 @@ def counters_page() -> str:
         ),
         ("Sums", "Added up by the driver when it is asked.", counters.SUMS),
         ("How things stand", "Over all processes, now.", counters.HELD + counters.STATE),
-        ("Of one mirror", "Of the mirror that asks, since it was made.", counters.MINE),
+        ("Of one mirror", "Of the mirror that asks.", counters.MINE),
     ):
         lines += _md_counters(title, note, group)
     return "\n".join([*lines, ""])

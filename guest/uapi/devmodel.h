@@ -270,7 +270,7 @@ struct devmodel_stats {
 	__u64 hbm_bytes;
 	/* HBM that holds pages now */
 	__u64 hbm_bytes_in_use;
-	/* 1 while the device is lost */
+	/* 1 while the device is lost, else 0 */
 	__u64 lost;
 	/* DeviceRegs.generation, as the driver knows it */
 	__u64 generation;

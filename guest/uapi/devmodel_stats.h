@@ -51,7 +51,7 @@ static const struct devmodel_stat {
 	{ "pages_aside", "pages" },
 	{ "hbm_bytes", "bytes" },
 	{ "hbm_bytes_in_use", "bytes" },
-	{ "lost", "0 or 1" },
+	{ "lost", "devices" },
 	{ "generation", "lives" },
 	{ "restarts", "lives" },
 };

@@ -44,3 +44,11 @@ def test_a_workload_without_pages() -> None:
 
 def test_an_empty_table() -> None:
     assert "workload" in shown()
+
+
+def test_a_column_of_a_counter_is_headed_by_its_name_and_unit() -> None:
+    first, second = shown().splitlines()[:2]
+    assert first.split()[:3] == ["device", "CPU", "to"]
+    units = ["faults", "faults", "pages", "pages", "MiB", "MiB", "MiB", "commands"]
+    assert second.split()[3:11] == units
+    assert "remote MiB: of both ways: what programs loaded and stored in place." in shown()
