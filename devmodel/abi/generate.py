@@ -129,7 +129,7 @@ def stats_header() -> str:
         "\treturn ((const __u64 *)stats)[number];",
         "}",
     ]
-    return _header("_DEVMODEL_STATS_H", "GPL-2.0 WITH Linux-syscall-note", body)
+    return _header("_UAPI_DEVMODEL_STATS_H", "GPL-2.0 WITH Linux-syscall-note", body)
 
 
 def counters_header() -> str:
