@@ -23,6 +23,7 @@
 
 static const struct probe * const tables[] = {
 	probes_pressure, probes_movers, probes_kernel, probes_hugetlb, probes_asked,
+	probes_groups, probes_masks, probes_others, probes_counts,
 };
 
 #define TABLES	(sizeof(tables) / sizeof(tables[0]))

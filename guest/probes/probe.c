@@ -20,6 +20,7 @@
 #include "../lib/memory.h"
 #include "probe.h"
 
+#define SWAP_FILE	PROBE_FOLDER "/swap.img"
 #define MAX_NODES	(8 * sizeof(unsigned long))
 
 int probe_node;
@@ -303,7 +304,9 @@ void settings_restore(void)
 {
 	struct probe_shared *shared = probe_shared;
 
-	swapoff(SWAP_DEVICE);
+	if (shared->swap[0])
+		swapoff(shared->swap);
+	shared->swap[0] = '\0';
 	/*
 	 * Room first. The mark goes up from 4 MiB to 44, above what a probe left
 	 * free: then who allocates waits for kswapd, and kswapd may see no work,
@@ -319,11 +322,36 @@ void settings_restore(void)
 	}
 }
 
+static void swap_to(const char *device)
+{
+	char command[80];
+
+	snprintf(command, sizeof(command), "mkswap %s >/dev/null", device);
+	PROBE_MUST(!system(command));
+	snprintf(probe_shared->swap, sizeof(probe_shared->swap), "%s", device);
+	PROBE_MUST(!swapon(device, 0));
+}
+
 void swap_on(void)
 {
 	load_module(SWAP_MODULE);
-	PROBE_MUST(!system("mkswap " SWAP_DEVICE " >/dev/null"));
-	PROBE_MUST(!swapon(SWAP_DEVICE, 0));
+	swap_to(SWAP_DEVICE);
+}
+
+void swap_on_disk(void)
+{
+	static const char commands[] =
+		"set -e; truncate -s 64M " SWAP_FILE "; loop=$(losetup -f); "
+		"losetup $loop " SWAP_FILE "; rm " SWAP_FILE "; echo $loop";
+	char device[40] = "", command[60];
+	FILE *shell = popen(commands, "r");
+
+	PROBE_MUST(shell && fgets(device, sizeof(device), shell) && !pclose(shell));
+	device[strcspn(device, "\n")] = '\0';
+	swap_to(device);
+	/* It goes when it is no longer swapped to. */
+	snprintf(command, sizeof(command), "losetup -d %s", device);
+	PROBE_MUST(!system(command));
 }
 
 void group_enter(const char *controller)

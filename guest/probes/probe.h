@@ -42,6 +42,10 @@ extern const struct probe probes_movers[];
 extern const struct probe probes_hugetlb[];
 extern const struct probe probes_asked[];
 extern const struct probe probes_stuck[];
+extern const struct probe probes_groups[];
+extern const struct probe probes_masks[];
+extern const struct probe probes_others[];
+extern const struct probe probes_counts[];
 
 /* Many enough to show above what a node's free memory moves by itself; 64 MiB. */
 #define PROBE_MANY	16384L
@@ -122,6 +126,10 @@ void setting(const char *path, const char *format, ...) __attribute__((format(pr
 /* Put all settings back, and swap off. When the probe has ended. */
 void settings_restore(void);
 void swap_on(void);
+/* To a disk, of which the kernel reads ahead; a file behind a loop device. */
+void swap_on_disk(void);
+/* So many huge pages are set aside on the device's node. */
+void probe_pool(int huge_pages);
 /* Go into a control group of one's own, with this controller. */
 void group_enter(const char *controller);
 /* No control group has a controller any more. When the probe has ended. */
@@ -137,6 +145,7 @@ struct probe_shared {
 	struct probe_count count;
 	char why[200];
 	long cursor;	/* pages of the filling file that were read */
+	char swap[40];	/* what is swapped to, or nothing */
 	int settings;
 	struct {
 		char path[100];

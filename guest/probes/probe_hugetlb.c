@@ -24,6 +24,11 @@ static const char *pool_of_node(void)
 	return path;
 }
 
+void probe_pool(int huge_pages)
+{
+	setting(pool_of_node(), "%d", huge_pages);
+}
+
 static struct probe_count pool_arrived(void)
 {
 	return (struct probe_count) {
@@ -39,7 +44,7 @@ static struct probe_count global_pool(void)
 
 static struct probe_count node_pool(void)
 {
-	setting(pool_of_node(), "%d", COUNT);
+	probe_pool(COUNT);
 	return pool_arrived();
 }
 
@@ -64,7 +69,7 @@ static struct probe_count unasked_fault(void)
 {
 	char *address;
 
-	setting(pool_of_node(), "%d", COUNT);
+	probe_pool(COUNT);
 	address = map_pool(0);
 	if (!address)
 		return (struct probe_count) { 0, COUNT * HUGE_PAGES };
@@ -88,7 +93,7 @@ static struct probe_count bind_task(void)
 {
 	char *address;
 
-	setting(pool_of_node(), "%d", COUNT);
+	probe_pool(COUNT);
 	policy_task(MPOL_BIND, probe_node);
 	address = map_pool(0);
 	if (!address)
@@ -101,7 +106,7 @@ static struct probe_count bind_range(void)
 {
 	char *address;
 
-	setting(pool_of_node(), "%d", COUNT);
+	probe_pool(COUNT);
 	address = map_pool(MAP_NORESERVE);
 	PROBE_MUST(address);
 	policy_range(address, COUNT * HUGE_PAGES, MPOL_BIND, probe_node);
