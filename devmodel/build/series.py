@@ -16,7 +16,7 @@ class Kind(StrEnum):
     OWN = "own"
     """built from the distribution's source, small, with the options that tests like"""
     PATCHED = "patched"
-    """own, with the patch for coherent device memory"""
+    """own, with the patches for coherent device memory"""
     DEBUG = "debug"
     """own, with KASAN, lockdep and friends"""
 

@@ -17,7 +17,7 @@ trace                     false    keep every device's trace, for `devmodel chec
 kernel.series             best     "7.2", "7.2-own" and others, see `devmodel kernels`
 kernel.tree               none     your own kernel tree, built or not, instead of a series
 kernel.debug              false    KASAN, lockdep and friends
-kernel.cdm                false    with the patch that model cdm needs (guest/kernel/patches)
+kernel.cdm                false    with the patches that model cdm needs (guest/kernel/patches)
 devices[].model           private  mirror, private, coherent, numa or cdm
 devices[].hbm             256M     the device's memory; 0 for mirror
 devices[].node            1        numa, cdm: the NUMA node that the memory becomes

@@ -3,7 +3,7 @@
  * HBM as a NUMA node of its own: movable memory without CPUs, hot-added from
  * the window of BAR 2. With model=numa it is a node like any other, far away
  * and of the slowest tier; with model=cdm the kernel gives its pages only to
- * those who name the node, for which it needs the patch in
+ * those who name the node, for which it needs the patches in
  * guest/kernel/patches.
  */
 #include <linux/completion.h>

@@ -14,7 +14,7 @@
 enum probe_rule {
 	/* For nothing. A plain node takes pages then (and must, or nothing was probed). */
 	PROBE_SPILLS,
-	/* For nothing, and what it makes may not lie in movable memory: none may arrive. */
+	/* For what may not lie in movable memory, or is forbidden: none may arrive. */
 	PROBE_NEVER,
 	/* For the node: all pages must arrive. */
 	PROBE_ASKED,

@@ -38,10 +38,12 @@ static struct probe_count remote_write(void)
 	return probe_arrived(address, 2 * PROBE_SOME);
 }
 
-/* Waits until what is in the swap is in memory no longer. */
+/* So many pages may stay in memory although they are in the swap; the counts are no finer. */
+#define CACHED		64
+
 static void forget_swapped(void)
 {
-	const long enough = 256;	/* KiB */
+	const long enough = CACHED * page_size() / 1024;
 	int left;
 
 	for (left = 100; field_in("/proc/meminfo", "SwapCached:") > enough; left--) {
@@ -75,9 +77,9 @@ static struct probe_count readahead(void)
 	forget_swapped();
 	policy_range(bound, pages, MPOL_BIND, probe_node);
 	probe_touch(bound, pages);
-	if (probe_on(bound, pages, probe_node) != pages)
-		probe_fail("%ld of %ld bound pages came back elsewhere",
-			   pages - probe_on(bound, pages, probe_node), pages);
+	if (probe_on(bound, pages, SYSTEM_NODE) > CACHED)
+		probe_fail("%ld of %ld bound pages came back to node %d",
+			   probe_on(bound, pages, SYSTEM_NODE), pages, SYSTEM_NODE);
 	probe_touch(other, pages);
 	return probe_arrived(other, pages);
 }

@@ -66,6 +66,16 @@ def test_isolation_is_visible(vm: Machine, config: str) -> None:
         assert "Fallback order for Node 0: 0 1 \n" in orders
 
 
+@on_nodes
+def test_what_the_machine_has_is_the_sum_of_its_nodes(vm: Machine) -> None:
+    def total(path: str) -> int:
+        (line,) = (text for text in read(vm, path).splitlines() if "MemTotal:" in text)
+        return int(line.split()[-2])
+
+    nodes = sum(total(f"{NODE}/node{node}/meminfo") for node in (0, 1))
+    assert total("/proc/meminfo") == nodes
+
+
 @pytest.mark.parametrize("config", ["private"], indirect=True)
 def test_cdm_is_refused_where_the_kernel_has_no_such_nodes(vm: Machine) -> None:
     vm.expect("model=cdm: this kernel has no coherent device nodes")

@@ -32,9 +32,19 @@ SPILLS = {
     "hugetlb-pool",
     "hugetlb-fault",
     "hugetlb-surplus",
+    "cpuset-named-unasked",
+    "interleave-all",
+    "bind-all",
+    "preferred-all",
+    "remote-write",
+    "swap-readahead",
+    "available",
+    "commit-limit",
+    "commit-limit-huge",
+    "dirty-limit",
 }
-# Never in movable memory.
-NEVER = {"slab", "page-tables", "long-term-pin"}
+# Never: not in movable memory, or not allowed.
+NEVER = {"slab", "page-tables", "long-term-pin", "cpuset-contained"}
 
 
 def probe(*words: str) -> subprocess.CompletedProcess[str]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import lzma
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -271,16 +272,27 @@ def test_debug_and_cdm_are_built_from_source() -> None:
         KernelConfig(series="7.3", cdm=True)
 
 
-def test_every_series_has_the_patch_for_cdm() -> None:
+def test_every_series_has_the_patches_for_cdm_and_they_are_the_same_ones() -> None:
+    names = set()
     for series in OWN:
-        (patch,) = own.patches(KernelConfig(series=series, cdm=True))
-        assert patch.parent.name == SERIES[series].version
+        patches = own.patches(KernelConfig(series=series, cdm=True))
+        assert {patch.parent.name for patch in patches} == {SERIES[series].version}
         assert own.patches(KernelConfig(series=series)) == []
+        names.add(tuple(patch.name for patch in patches))
+    assert len(names) == 1
 
 
-def test_the_patch_is_one_that_can_be_read() -> None:
-    for series in OWN:
-        (patch,) = own.patches(KernelConfig(series=series, cdm=True))
-        lines = patch.read_text().splitlines()
-        assert lines[0].startswith("Subject: [PATCH] ")
-        assert len(lines) < 400
+@pytest.mark.parametrize("series", OWN)
+def test_the_patches_can_be_read_in_one_sitting(series: str) -> None:
+    patches = own.patches(KernelConfig(series=series, cdm=True))
+    changed = 0
+    for number, patch in enumerate(patches, 1):
+        message, _, diff = patch.read_text().partition("\n---\n")
+        subject, blank, *argument = message.splitlines()
+        assert subject.startswith(f"Subject: [PATCH {number}/{len(patches)}] ")
+        assert blank == ""
+        assert len(argument) >= 5
+        assert max(map(len, argument)) <= 75
+        assert len(diff.splitlines()) < 150, patch.name
+        changed += len(re.findall(r"^[-+](?![-+] )", diff, re.MULTILINE))
+    assert changed < 500
