@@ -15,16 +15,6 @@ const char *const kind_names[KINDS] = {
 	"hole", "private", "shared", "file-shared", "file-private",
 };
 
-uint64_t random_next(struct random *random)
-{
-	/* splitmix64: any seed is as good as another, 0 too. */
-	uint64_t z = random->state += 0x9e3779b97f4a7c15ULL;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
-	return z ^ z >> 31;
-}
-
 static void *anonymous(size_t size, int prot)
 {
 	void *memory = mmap(NULL, size, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

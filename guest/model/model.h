@@ -71,16 +71,4 @@ static inline bool page_excludes(const struct model *model, size_t page)
 /* The first byte in [offset, offset + length) where the arena is not as it must be, or -1. */
 long model_wrong(const struct model *model, size_t offset, size_t length);
 
-/* Pseudo-random numbers, the same for the same seed everywhere. */
-struct random {
-	uint64_t state;
-};
-
-uint64_t random_next(struct random *random);
-/* 0 <= result < limit */
-static inline size_t random_below(struct random *random, size_t limit)
-{
-	return random_next(random) % limit;
-}
-
 #endif /* _MODEL_H */

@@ -8,6 +8,7 @@
 #define _MODEL_RUN_H
 
 #include "../lib/libdevmodel.h"
+#include "../lib/random.h"
 #include "model.h"
 
 #define MAX_PENDING	16
