@@ -76,11 +76,13 @@ def test_its_input_is_empty_and_its_exit_code_counts(method: Method, tmp_path: P
         method.run(tmp_path, "exit 3")
 
 
+# Told from those of others, who may run the same tests at the same time.
+NAP = f"1234.{os.getpid()}"
 SLEEPER = """
 from pathlib import Path
 from devmodel.build import command, sandbox, tree
 folder = Path({folder!r})
-script = "echo here; trap '' TERM INT; sleep 1234.5"
+script = "echo here; trap '' TERM INT; sleep {nap}"
 argv = sandbox.METHODS[{name!r}](Path({tree!r}), ["sh", "-c", script], folder, [folder])
 command.run(argv, shown=["sh"], leash=True, what="it", log=folder / "log")
 """
@@ -93,7 +95,7 @@ def sleepers() -> list[str]:
             found.append(path.read_text())
         except OSError:
             continue
-    return [line for line in found if line == "sleep\0001234.5\0"]
+    return [line for line in found if line == f"sleep\0{NAP}\0"]
 
 
 def until(condition: "object") -> None:
@@ -105,8 +107,13 @@ def until(condition: "object") -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_it_ends_with_whoever_started_it(method: Method, tmp_path: Path, number: int) -> None:
-    source = SLEEPER.format(name=method.name, tree=str(method.tree), folder=str(tmp_path))
-    process = subprocess.Popen([sys.executable, "-c", source], stderr=subprocess.DEVNULL)
+    source = SLEEPER.format(name=method.name, tree=str(method.tree), folder=str(tmp_path), nap=NAP)
+    process = subprocess.Popen(
+        [sys.executable, "-c", source],
+        stderr=subprocess.DEVNULL,
+        # A shell that starts the tests in the background has them ignore SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     log = tmp_path / "log"
     until(lambda: log.exists() and "here" in log.read_text() and sleepers())
     os.kill(process.pid, number)
