@@ -19,8 +19,9 @@ SIDE_BY_SIDE := -n auto --maxprocesses=4 --dist=loadgroup --no-loadscope-reorder
 
 # ARGS='-k name' picks tests. KERNELS=7.3,debug tests those kernels too (`devmodel kernels` names
 # them); it fetches or builds them first. KERNELS=all is all of them, and takes an hour or two.
+# ON=debug has every test that is about no other kernel boot that one.
 test: $(VENV)/tests
-	$(if $(KERNELS),DEVMODEL_KERNELS=$(KERNELS)) $(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
+	$(if $(KERNELS),DEVMODEL_KERNELS=$(KERNELS)) $(if $(ON),DEVMODEL_ON=$(ON)) $(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 # KERNEL=6.1-own for another kernel, KERNEL=PATH for another kernel tree.
 hmm-tests: install

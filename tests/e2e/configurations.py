@@ -15,8 +15,12 @@ WITHOUT_ASKING = "cdm"
 
 
 def load(name: str) -> MachineConfig:
-    """The configuration "NAME", or "NAME@KERNEL": on a kernel of `devmodel kernels`."""
+    """The configuration "NAME", or "NAME@KERNEL": on a kernel of `devmodel kernels`.
+
+    With DEVMODEL_ON=KERNEL all that name none are on that one.
+    """
     name, _, kernel_name = name.partition("@")
+    kernel_name = kernel_name or os.environ.get("DEVMODEL_ON", "")
     # A device that is lost stays so, unless a test is about its return.
     config = MachineConfig.load(name).model_copy(update={"restarts": 0})
     if not kernel_name:
@@ -40,6 +44,7 @@ def missing_kernel(name: str) -> str | None:
         return None
     label = name.partition("@")[2] or next(n for n, named in NAMED.items() if named == config)
     wanted = os.environ.get("DEVMODEL_KERNELS", "").split(",")
+    wanted.append(os.environ.get("DEVMODEL_ON", ""))
     if "all" in wanted or label in wanted:
         return None
     if name == WITHOUT_ASKING and kernel.find(config) is not None:

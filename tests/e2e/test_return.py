@@ -8,9 +8,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from configurations import load
 
 from devmodel.errors import DeviceLost
-from devmodel.machine import Machine, MachineConfig
+from devmodel.machine import Machine
 from devmodel.progress import Reporter
 
 KILLS = 10
@@ -23,7 +24,7 @@ pytestmark = [pytest.mark.usefixtures("no_vm"), pytest.mark.timeout(300)]
 @pytest.fixture
 def guest(request: pytest.FixtureRequest) -> Iterator[Machine]:
     """A VM whose agents may be killed."""
-    config = MachineConfig.load(request.param).model_copy(update={"restarts": 1000})
+    config = load(request.param).model_copy(update={"restarts": 1000})
     with Machine(config, reporter=Reporter()) as guest:
         yield guest
 
@@ -85,7 +86,7 @@ def test_a_word_index_ends_right(guest: Machine) -> None:
 
 
 def test_too_many_ends_are_the_last() -> None:
-    config = MachineConfig.load("mirror").model_copy(update={"restarts": 2})
+    config = load("mirror").model_copy(update={"restarts": 2})
     with pytest.raises(DeviceLost), Machine(config, reporter=Reporter()) as guest:
         kill(guest, signal.SIGKILL)
         kill(guest, signal.SIGKILL)
@@ -99,7 +100,7 @@ def test_too_many_ends_are_the_last() -> None:
 
 def test_a_device_that_stops_comes_back() -> None:
     """It is given up after ten seconds of silence, and ended after three more."""
-    config = MachineConfig.load("private").model_copy(update={"restarts": 3})
+    config = load("private").model_copy(update={"restarts": 3})
     with Machine(config, reporter=Reporter()) as guest:
         os.kill(guest.devices[0].pid, signal.SIGSTOP)
         begin = time.monotonic()

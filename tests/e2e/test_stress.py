@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from configurations import load
 
 from devmodel.cli.main import main
-from devmodel.machine import Machine, MachineConfig
+from devmodel.machine import Machine
 from devmodel.machine.launch import Options
 from devmodel.progress import Reporter
 
@@ -102,9 +103,7 @@ def test_the_model_holds_under_pressure(
     traces: Path, no_vm: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     no_vm.end()
-    with Machine(
-        MachineConfig.load("stress"), reporter=Reporter(), options=Options(trace=traces)
-    ) as vm:
+    with Machine(load("stress"), reporter=Reporter(), options=Options(trace=traces)) as vm:
         run_model(vm)
         stats = json.loads(vm.run(["dm-stats", "--json"]).check().stdout)
         assert stats["pages_evicted"]
