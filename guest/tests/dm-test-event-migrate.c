@@ -149,9 +149,11 @@ static uint64_t *lowest(uint64_t *memory, size_t pages, size_t window)
 
 static void by_compaction(int dev)
 {
-	enum { SPREAD = 16384, WINDOW = ROW_PAGES, ROUNDS = 20 };
+	enum { SPREAD = 16384, WINDOW = ROW_PAGES, ROUNDS = 20, SPARED_KB = 80 << 10 };
 	uint64_t *spread = map_anonymous(SPREAD), *page, frames[WINDOW];
 	size_t round, i, moved = 0;
+	char huge_pages[30];
+	uint64_t free_kb;
 	struct row row;
 
 	EXPECT(!madvise(spread, SPREAD * page_size(), MADV_NOHUGEPAGE));
@@ -165,8 +167,14 @@ static void by_compaction(int dev)
 	for (i = 0; i < WINDOW; i++)
 		frames[i] = frame_of(row.memory + words(i));
 	for (round = 0; round < ROUNDS && !moved; round++) {
-		/* Huge pages are made of what is free by itself, and then of what compaction frees. */
-		kernel_set("/proc/sys/vm/nr_hugepages", "4000");
+		/*
+		 * What is free by itself goes to huge pages, so that there is something
+		 * to compact for. Not all of it: whoever asked next would be killed.
+		 */
+		free_kb = kernel_get("/proc/meminfo", "MemFree:");
+		snprintf(huge_pages, sizeof(huge_pages), "%llu",
+			 (unsigned long long)(free_kb - SPARED_KB) / (HUGE >> 10));
+		kernel_set("/proc/sys/vm/nr_hugepages", huge_pages);
 		kernel_set("/proc/sys/vm/compact_memory", "1");
 		kernel_set("/proc/sys/vm/nr_hugepages", "0");
 		for (i = 0; i < WINDOW; i++)
