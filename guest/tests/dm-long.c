@@ -59,6 +59,13 @@ static void *array(size_t length)
 	return address;
 }
 
+/* What it takes to make the request has been done. */
+static void begin(void)
+{
+	puts("begun");
+	fflush(stdout);
+}
+
 static int dmirror(unsigned long request, uint64_t address)
 {
 	struct hmm_dmirror_cmd cmd = {
@@ -70,6 +77,7 @@ static int dmirror(unsigned long request, uint64_t address)
 
 	if (fd < 0)
 		err(2, DMIRROR);
+	begin();
 	return ioctl(fd, request, &cmd);
 }
 
@@ -84,19 +92,28 @@ static int opened(void)
 
 static int migrate(void)
 {
-	return devmodel_migrate(opened(), NULL, EVERYTHING, DEVMODEL_TARGET_DEVICE, NULL, NULL);
+	int dev = opened();
+
+	begin();
+	return devmodel_migrate(dev, NULL, EVERYTHING, DEVMODEL_TARGET_DEVICE, NULL, NULL);
 }
 
 static int migrate_back(void)
 {
-	return devmodel_migrate(opened(), NULL, EVERYTHING, DEVMODEL_TARGET_SYSTEM, NULL, NULL);
+	int dev = opened();
+
+	begin();
+	return devmodel_migrate(dev, NULL, EVERYTHING, DEVMODEL_TARGET_SYSTEM, NULL, NULL);
 }
 
 static int snapshot(void)
 {
 	size_t size = LENGTH / page_size() * sizeof(uint32_t);
+	uint32_t *cpu = array(size), *device = array(size);
+	int dev = opened();
 
-	return devmodel_snapshot(opened(), NULL, LENGTH, array(size), array(size));
+	begin();
+	return devmodel_snapshot(dev, NULL, LENGTH, cpu, device);
 }
 
 static int dmirror_snapshot(void)
@@ -139,7 +156,7 @@ int main(int argc, char **argv)
 	}
 	printf("usage: dm-long REQUEST\n"
 	       "Makes a request about all addresses, or 2^45 bytes of them, which takes minutes.\n"
-	       "Prints the number of the error, if it is one. REQUEST is one of:\n");
+	       "Prints \"begun\", and the number of the error, if it is one. REQUEST is one of:\n");
 	for (i = 0; i < sizeof(requests) / sizeof(requests[0]); i++)
 		printf("  %s\n", requests[i].name);
 	return argc == 2 && !strcmp(argv[1], "--help") ? 0 : 2;

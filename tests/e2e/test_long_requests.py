@@ -35,8 +35,10 @@ def start(vm: Machine, request: str) -> int:
     """A process that has made it and is at work in the kernel."""
     made = f"rm -f /tmp/ended; dm-long {request} >/tmp/ended 2>&1 & echo $!"
     process = int(vm.run(made).check().stdout)
-    busy = f"until [ $(cut -d ' ' -f 15 /proc/{process}/stat) -ge {TICKS} ]; do usleep 10000; done"
-    vm.run(busy, timeout=SOON).check()
+    ticks = f"$(cut -d ' ' -f 15 /proc/{process}/stat)"
+    begun = "until grep -q begun /tmp/ended; do usleep 10000; done"
+    busy = f"began={ticks}; until [ $(({ticks} - began)) -ge {TICKS} ]; do usleep 10000; done"
+    vm.run(f"{begun}; {busy}", timeout=SOON).check()
     return process
 
 
@@ -59,5 +61,5 @@ def test_a_long_request_does_not_hold_up_removal(vm: Machine, request_name: str)
     device = vm.run(f"cd {DRIVER} && ls -d 0000:* | head -1").check().stdout.strip()
     vm.run(f"echo {device} >{DRIVER}/unbind", timeout=SOON).check()
     wait_gone(vm, process)
-    assert vm.run(["cat", "/tmp/ended"]).stdout == f"{errno.ENODEV}\n"
+    assert vm.run(["cat", "/tmp/ended"]).stdout == f"begun\n{errno.ENODEV}\n"
     vm.run(f"echo {device} >{DRIVER}/bind", timeout=60).check()
