@@ -16,7 +16,13 @@ from devmodel.progress import Reporter
 
 KILLS = 10
 STATS = "/sys/kernel/debug/devmodel/0/stats"
-MODELS = ("mirror", "private", "coherent", "numa")
+MODELS = (
+    "mirror",
+    "private",
+    "coherent",
+    "numa",
+    pytest.param("cdm", marks=pytest.mark.machine("cdm")),
+)
 
 pytestmark = [pytest.mark.usefixtures("no_vm"), pytest.mark.timeout(300)]
 
