@@ -65,6 +65,9 @@ class DriverCounters(Record):
     )
     pages_to_peer: u64 = count(Unit.PAGES, "pages that another device took out of this one's HBM")
     pages_zeroed: u64 = count(Unit.PAGES, "of pages_to_device: empty pages, filled and not copied")
+    pages_lost: u64 = count(
+        Unit.PAGES, "pages whose bytes the HBM lost: who maps one gets SIGBUS for a touch"
+    )
     pages_failed: u64 = count(Unit.PAGES, "pages that a migration left where they were")
     invalidates: u64 = count(
         Unit.COMMANDS, "invalidates sent to the device, each acknowledged", "invalidate"
@@ -142,6 +145,7 @@ class State(Record):
 
     hbm_bytes: u64 = count(Unit.BYTES, "HBM in all")
     hbm_bytes_in_use: u64 = count(Unit.BYTES, "HBM that holds pages now", "in HBM")
+    hbm_bytes_failed: u64 = count(Unit.BYTES, "HBM that failed, and is given out no more")
     lost: u64 = count(Unit.DEVICES, "1 while the device is lost, else 0")
     generation: u64 = count(Unit.LIVES, "DeviceRegs.generation, as the driver knows it")
     restarts: u64 = count(Unit.LIVES, "lives of the device that the driver took on after the first")

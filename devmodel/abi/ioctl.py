@@ -30,6 +30,7 @@ class PageOutcome(IntEnum):
     NO_MEMORY = 3
     COPY_FAILED = 4
     BUSY = 5
+    LOST = 6
 
 
 class PageState(IntFlag):

@@ -67,6 +67,7 @@ class Feature(IntFlag):
     HUGE_LEAVES = 4
     EVENT_SUPPRESSION = 8
     TRACE = 16
+    HBM_VOLATILE = 32
 
 
 class DeviceRegs(Record):
@@ -111,3 +112,4 @@ class DriverRegs(Record):
     C_NAME = "devmodel_driver_regs"
 
     epoch: u64 = doc("changed by a driver that wants the device reset; see DeviceRegs.reset_ack")
+    generation: u64 = doc("the life of the device that the driver means with its resets")

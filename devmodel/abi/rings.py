@@ -58,11 +58,12 @@ class Engine(IntEnum):
 
 
 class Access(IntEnum):
-    """What a device access wanted."""
+    """What a device access wanted; POISON: whatever it wanted, the memory it came to failed."""
 
     READ = 0
     WRITE = 1
     ATOMIC = 2
+    POISON = 3
 
 
 class Status(IntEnum):
@@ -77,6 +78,7 @@ class Status(IntEnum):
     FAULT = 6
     KILLED = 7
     PROGRAM_ERROR = 8
+    POISONED = 9
     PENDING = 0xFFFF
 
 
@@ -129,7 +131,9 @@ class CopyEntry(Record):
     src: u64 = doc("bus address to read from; unused by FILL")
     dst: u64 = doc("bus address to write to")
     length: u32 = doc("bytes; a multiple of 8")
-    status: u32 = doc("Status; written by the device before the completion")
+    status: u32 = doc(
+        "Status; written by the device before the completion. POISONED: its HBM failed there"
+    )
 
 
 class ComputeCommand(Record):
@@ -163,7 +167,10 @@ class Completion(Record):
 
 
 class FaultRecord(Record):
-    """A replayable fault: an access is suspended until REPLAY or CANCEL."""
+    """A replayable fault: an access is suspended until REPLAY or CANCEL.
+
+    POISON: the page has a translation, and what lies there cannot be had.
+    """
 
     C_NAME = "devmodel_fault_record"
     SIZE = 64
@@ -175,4 +182,5 @@ class FaultRecord(Record):
     access: u32 = doc("Access")
     npages: u32 = doc("pages from `va` that the access needs, at least 1")
     reserved: u32 = doc("0")
-    reserved2: u64x3 = doc("0")
+    bus: u64 = doc("POISON: bus address of the page that failed, else 0")
+    reserved2: u64x2 = doc("0")

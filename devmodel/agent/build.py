@@ -13,6 +13,7 @@ from devmodel.link import Attachment
 
 def build(config: AgentConfig, attached: Attachment) -> Device:
     """The device that `config` describes, its registers written to the shared region."""
+    lost = config.generation > 1 and not config.device.hbm_survives
     return Device(
         config.device,
         attached.region.data,
@@ -23,6 +24,7 @@ def build(config: AgentConfig, attached: Attachment) -> Device:
         attached.peers,
         None if config.trace is None else _trace(config.trace, config.generation),
         Identity(config.number, config.generation, attached.peer),
+        empty_hbm=attached.empty_hbm if lost else None,
     )
 
 

@@ -48,10 +48,14 @@ class Pause:
 
 @dataclass(frozen=True)
 class Missing:
-    """What a program yields on a fault: runs of pages, as (va, npages), that it waits for."""
+    """What a program yields on a fault: runs of pages, as (va, npages), that it waits for.
+
+    With Access.POISON one page, and its bus address.
+    """
 
     access: Access
     runs: tuple[tuple[int, int], ...]
+    bus: int = 0
 
 
 _PAUSE = Pause()
@@ -150,6 +154,11 @@ class ProgramMemory:
 
     async def _miss(self, vpns: Addresses, access: Access) -> None:
         """Report pages (distinct, ascending, one at least) and wait."""
+        failed = self._port.find_failed(vpns)
+        if failed is not None:
+            va, bus = failed
+            await _suspend(Missing(Access.POISON, ((va, 1),), bus))
+            return
         await _suspend(Missing(access, _runs(vpns[:MAX_FAULT_PAGES], self._port.shift)))
 
     async def _miss_page(self, va: int, access: Access) -> None:

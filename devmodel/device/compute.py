@@ -38,6 +38,9 @@ from devmodel.device.ring import Producer
 
 _MASK64 = (1 << 64) - 1
 
+# A record's access, va, npages and bus.
+_Fault = tuple[Access, int, int, int]
+
 log = logging.getLogger(__name__)
 
 
@@ -53,7 +56,7 @@ class _Running:
     name: str
     memory: ProgramMemory
     coroutine: Coroutine[Any, None, object]
-    unwritten: deque[tuple[Access, int, int]] = field(default_factory=deque)
+    unwritten: deque[_Fault] = field(default_factory=deque)
     written: dict[int, FaultRecord] = field(default_factory=dict)
 
     @property
@@ -217,7 +220,7 @@ class ComputeEngine:
         room = ring.room() if self._unwritten else 0
         while self._unwritten and room:
             running = self._unwritten[0]
-            access, va, npages = running.unwritten.popleft()
+            access, va, npages, bus = running.unwritten.popleft()
             record = FaultRecord(
                 seq=self._next_seq,
                 cookie=running.command.cookie,
@@ -225,6 +228,7 @@ class ComputeEngine:
                 ctx=running.command.ctx,
                 access=access,
                 npages=npages,
+                bus=bus,
             )
             ring.push(record.pack())
             running.written[record.seq] = record
@@ -273,12 +277,13 @@ class ComputeEngine:
         self._end(running, Status.PROGRAM_ERROR)
 
 
-def _faults(event: Missing) -> list[tuple[Access, int, int]]:
-    """What a program waits for, as (access, va, npages) of its records. It may have made it up."""
+def _faults(event: Missing) -> list[_Fault]:
+    """What a program waits for, as its records say it. It may have made it up."""
     access = Access(event.access)
-    faults = [(access, int(va), int(npages)) for va, npages in event.runs]
+    bus = int(event.bus) & _MASK64
+    faults = [(access, int(va), int(npages), bus) for va, npages in event.runs]
     if not 0 < len(faults) <= MAX_FAULT_RECORDS or not all(
-        0 <= va <= _MASK64 and 0 < npages <= MAX_FAULT_PAGES for _, va, npages in faults
+        0 <= va <= _MASK64 and 0 < npages <= MAX_FAULT_PAGES for _, va, npages, _ in faults
     ):
         raise _BadResult(f"awaited {event!r}, which are no pages")
     return faults

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from pydantic import Field, StrictInt, model_validator
+from pydantic import Field, StrictBool, StrictInt, model_validator
 
 from devmodel import sizes
 from devmodel.abi.registers import CONTROL_REGION, HBM_ALIGN, Model
@@ -19,6 +19,8 @@ from devmodel.device.faults import NO_FAULTS, Faults
 
 DEFAULT_HBM = 256 << 20
 MAX_HBM = 64 << 30
+# Memory fails in pieces of 4 KiB.
+FAILING_SHIFT = 12
 # A page of 2 MiB is the largest that a device maps.
 HBM_STEP = 2 << 20
 # CONFIG_NODES_SHIFT of guest/kernel/base.config allows 16.
@@ -55,6 +57,7 @@ class DeviceConfig(Strict):
 
     model: DeviceModel = DeviceModel.PRIVATE
     hbm: Size | None = Field(default=None, validate_default=False)
+    hbm_survives: StrictBool = True
     node: StrictInt | None = None
     programs: tuple[Path, ...] = ()
     faults: Faults = NO_FAULTS
@@ -87,6 +90,19 @@ class DeviceConfig(Strict):
                     f"hbm: {sizes.show(self.hbm)} does not fit {self.model}; "
                     f"use a multiple of {sizes.show(align)}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _loss_fits_model(self) -> DeviceConfig:
+        if not self.hbm_survives and self.model not in (DeviceModel.PRIVATE, DeviceModel.COHERENT):
+            raise ValueError(
+                f"hbm_survives: only a private or coherent device can lose its HBM, not a "
+                f"{self.model} one"
+            )
+        page = self.faults.failing_page
+        if page and page << FAILING_SHIFT >= self.hbm_size:
+            pages = self.hbm_size >> FAILING_SHIFT
+            raise ValueError(f"faults: failing_page is {page}: this device has {pages} pages")
         return self
 
     @property

@@ -97,6 +97,7 @@ class CopyEngine:
         if job.index < job.entries.size:
             return None
         self._job = None
+        self._memory.written(job.entries["dst"], job.entries["length"].astype("<u8"))
         status = Status.BAD_ADDRESS if job.failed else Status.OK
         return Completion(
             cookie=job.command.cookie, engine=Engine.COPY, status=status, result=(job.failed, 0)
@@ -172,7 +173,10 @@ class CopyEngine:
                 self._move(src + job.done, dst + job.done, amount, job.command.pattern)
                 job.done += amount
         except BadAddress:
-            status = Status.BAD_ADDRESS
+            failed = self._memory.has_failed(dst, length) or (
+                self._copies() and self._memory.has_failed(src, length)
+            )
+            status = Status.POISONED if failed else Status.BAD_ADDRESS
         if status == Status.OK and job.done < length:
             job.begun = entry
             return amount

@@ -36,12 +36,12 @@ from devmodel.abi.rings import (
     Status,
 )
 from devmodel.device.compute import ComputeEngine
-from devmodel.device.config import ALONE, DeviceConfig, Identity
+from devmodel.device.config import ALONE, FAILING_SHIFT, DeviceConfig, Identity
 from devmodel.device.copy_engine import CopyEngine
 from devmodel.device.counters import CounterPage
 from devmodel.device.faults import EveryNth, StuckMemory
 from devmodel.device.hardware import USUAL, Hardware
-from devmodel.device.memory import BadAddress, Bytes, Memory
+from devmodel.device.memory import HBM_BASE, BadAddress, Bytes, Memory
 from devmodel.device.mmu import Mmu
 from devmodel.device.programs import BUILTIN
 from devmodel.device.programs.registry import Program
@@ -50,6 +50,7 @@ from devmodel.device.trace import Sink, Trace
 
 _STATUS_WORD = ControlCommand.offset("status")
 _EPOCH = (DRIVER_PAGE + DriverRegs.offset("epoch")) // 8
+_LIFE = (DRIVER_PAGE + DriverRegs.offset("generation")) // 8
 _HEARTBEAT = (DEVICE_PAGE + DeviceRegs.offset("heartbeat")) // 8
 _RESET_ACK = (DEVICE_PAGE + DeviceRegs.offset("reset_ack")) // 8
 _MAGIC = (DEVICE_PAGE + DeviceRegs.offset("magic")) // 8
@@ -63,7 +64,9 @@ class Device:
     `config.hbm_size` bytes, wherever it lives; `peers` is the HBM of other devices,
     by number. `interrupt` is called to interrupt the guest. `programs` are what may be launched,
     by name. `trace` gets the trace; without it there is none. `identity` says which device this is,
-    `hardware` what it is made of. `ValueError` if these do not fit together.
+    `hardware` what it is made of. `empty_hbm` is called with the first reset of a driver that
+    knows of this life: what the HBM held has not outlived the one before. `ValueError` if these
+    do not fit together.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class Device:
         trace: Sink | None = None,
         identity: Identity = ALONE,
         hardware: Hardware = USUAL,
+        empty_hbm: Callable[[], None] | None = None,
     ) -> None:
         if (0 if hbm is None else hbm.size) != config.hbm_size:
             raise ValueError("hbm does not have the size that the configuration says")
@@ -92,12 +96,16 @@ class Device:
         self._region = self._region[: self._region.nbytes & ~7]
         self._words = self._region.cast("Q")
         self._interrupt = interrupt
+        self._empty_hbm = empty_hbm
         self._counter_page = CounterPage(self._words)
         self.counters = self._counter_page.now
         memory = Memory(ram, hbm, peers)
         if config.faults.stuck_address_line:
             memory = StuckMemory(ram, hbm, peers)
             memory.line = config.faults.stuck_address_line
+        if config.faults.failing_page:
+            start = HBM_BASE + (config.faults.failing_page << FAILING_SHIFT)
+            memory.failing = range(start, start + (1 << FAILING_SHIFT))
         self._mmu = Mmu(memory, self.counters, hardware.page_shift, hardware.tlb_entries)
         self._copy_engine = CopyEngine(
             memory, self.counters, hardware.page_size, hardware.burst_bytes
@@ -177,6 +185,8 @@ class Device:
             features |= Feature.HBM
         if self.config.hbm_offset:
             features |= Feature.HBM_IN_BAR
+        if not self.config.hbm_survives:
+            features |= Feature.HBM_VOLATILE
         if self._trace is not None:
             features |= Feature.TRACE
         return features
@@ -196,6 +206,9 @@ class Device:
         if self._trace is not None:
             self._trace.reset(epoch)
         self._counter_page.clear()
+        if self._empty_hbm is not None and self._words[_LIFE] == self.identity.generation:
+            self._empty_hbm()
+            self._empty_hbm = None
         self._epoch = epoch
         self._ready = True
         self._armed = False

@@ -25,6 +25,8 @@ class Faults(Strict):
     """every Nth page that is to become DIRTY does not"""
     stuck_address_line: StrictInt = 0
     """bit N of every offset in this device's own HBM reads as 0"""
+    failing_page: StrictInt = 0
+    """page N of this device's own HBM (4 KiB) fails once something has been copied there"""
 
     @model_validator(mode="after")
     def _possible(self) -> Faults:

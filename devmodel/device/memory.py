@@ -93,10 +93,35 @@ class Memory:
             if not 0 <= number < PEERS:
                 raise ValueError(f"there is no aperture for device {number}")
             pieces.append(Piece(PEER_BASE + (number << PTE_APERTURE_SHIFT), data))
+        self.failing = range(0)
+        """bus addresses of what is about to fail, in one piece; and of what has"""
+        self.failed = range(0)
         self.pieces = sorted(pieces, key=lambda piece: piece.base)
         for below, above in zip(self.pieces, self.pieces[1:], strict=False):
             if below.end > above.base:
                 raise ValueError(f"memory overlaps at {above.base:#x}")
+
+    def written(self, bus: Addresses, length: Addresses) -> None:
+        """Something was copied there; if that was where memory is about to fail, it does."""
+        weak = self.failing
+        if weak and ((bus < weak.stop) & (bus + length > weak.start)).any():
+            self._fail()
+
+    def _fail(self) -> None:
+        """From now on no access reaches it."""
+        bus, length = self.failing.start, len(self.failing)
+        piece, offset = self.find(bus, length)
+        at = self.pieces.index(piece)
+        parts = (
+            (piece.base, piece.data[:offset]),
+            (bus + length, piece.data[offset + length :]),
+        )
+        self.pieces[at : at + 1] = [Piece(base, data) for base, data in parts if data.size]
+        self.failed, self.failing = self.failing, range(0)
+
+    def has_failed(self, bus: int, length: int) -> bool:
+        """Whether any of `length` bytes at `bus` cannot be had any more."""
+        return bus < self.failed.stop and bus + length > self.failed.start
 
     def place(self, bus: int) -> int:
         """Where a bus address really leads, for the trace: there, in memory without faults."""

@@ -209,6 +209,23 @@ class Mmu:
             self.trace.accesses(context.ctx, vpns[good], places, write, by_walk[good])
         return frames, good
 
+    def find_failed(self, context: Context, vpns: Addresses) -> tuple[int, int] | None:
+        """Of pages without a translation, one that has an entry, for a page that failed.
+
+        Its address and its bus address; None if there is no such page.
+        """
+        if not self._memory.failed:
+            return None
+        entry, _, huge, good = self._find_leaves(context.root, vpns)
+        within = np.where(huge, vpns & np.uint64(_INDEX), np.uint64(0)) << np.uint64(
+            self.page_shift
+        )
+        frames = np.where(huge, entry & np.uint64(self._huge_frame), entry & np.uint64(self._frame))
+        for vpn, bus in zip(vpns[good].tolist(), (frames + within)[good].tolist(), strict=True):
+            if self._memory.has_failed(bus, self.page_size):
+                return vpn << self.page_shift, bus
+        return None
+
     # The walker
 
     def _walk(self, root: int, vpn: int, write: bool, atomic: bool) -> int:

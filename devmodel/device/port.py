@@ -56,6 +56,10 @@ class Port:
         local = is_local(bus)
         self._count(length * local, length * (not local), access)
 
+    def find_failed(self, vpns: Addresses) -> tuple[int, int] | None:
+        """As `Mmu.find_failed`, in this context."""
+        return self._mmu.find_failed(self._context, vpns)
+
     # A word
 
     def add(self, va: int, value: int) -> int | None:

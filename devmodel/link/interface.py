@@ -34,9 +34,15 @@ class Attachment(ABC):
     def __init__(self, wires: "Wires") -> None:
         self.region: Bytes = wires.region.attach()
         """BAR 2"""
+        self._hbm = wires.hbm
         self.hbm: Bytes | None = None if wires.hbm is None else wires.hbm.attach()
         self.peers: dict[int, Bytes] = {n: hbm.attach() for n, hbm in wires.peers.items()}
         """the HBM of other devices, by number"""
+
+    def empty_hbm(self) -> None:
+        """Forget all that the HBM holds, for everybody; it reads as zero then."""
+        if self._hbm is not None:
+            self._hbm.empty()
 
     @property
     @abstractmethod

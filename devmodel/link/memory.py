@@ -49,6 +49,11 @@ class Window(Strict):
     offset: int
     size: int
 
+    def empty(self) -> None:
+        """Give the memory back to the host, whoever maps it; it reads as zero then."""
+        with mmap.mmap(self.fd, os.fstat(self.fd).st_size) as mapping:
+            mapping.madvise(mmap.MADV_REMOVE, self.offset, self.size)
+
     def attach(self) -> Bytes:
         """The bytes, as a writable uint8 array of shape (size,); see `attach`."""
         return attach(self.fd)[self.offset : self.offset + self.size]

@@ -20,9 +20,10 @@ kernel.debug              false    KASAN, lockdep and friends
 kernel.cdm                false    with the patches that model cdm needs (guest/kernel/patches)
 devices[].model           private  mirror, private, coherent, numa or cdm
 devices[].hbm             256M     the device's memory; 0 for mirror
+devices[].hbm_survives    true     private, coherent: if not, a new agent finds nothing of it
 devices[].node            1        numa, cdm: the NUMA node that the memory becomes
 devices[].programs        []       Python files with device programs
-devices[].faults          none     mistakes to make, for `devmodel check` to find (docs/device.md)
+devices[].faults          none     mistakes to make, and memory that fails (docs/device.md)
 shares[].host, .guest     none     a folder of the host's, and where the guest sees it
 shares[].readonly         true
 ========================  =======  ============================================================

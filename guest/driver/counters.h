@@ -26,6 +26,8 @@ struct devmodel_driver_stats {
 	atomic64_t pages_to_peer;
 	/* of pages_to_device: empty pages, filled and not copied */
 	atomic64_t pages_zeroed;
+	/* pages whose bytes the HBM lost: who maps one gets SIGBUS for a touch */
+	atomic64_t pages_lost;
 	/* pages that a migration left where they were */
 	atomic64_t pages_failed;
 	/* invalidates sent to the device, each acknowledged */
@@ -53,6 +55,7 @@ static inline void devmodel_stats_counted(struct devmodel_driver_stats *ours,
 	stats->pages_from_peer = atomic64_read(&ours->pages_from_peer);
 	stats->pages_to_peer = atomic64_read(&ours->pages_to_peer);
 	stats->pages_zeroed = atomic64_read(&ours->pages_zeroed);
+	stats->pages_lost = atomic64_read(&ours->pages_lost);
 	stats->pages_failed = atomic64_read(&ours->pages_failed);
 	stats->invalidates = atomic64_read(&ours->invalidates);
 	stats->pages_dirtied = atomic64_read(&ours->pages_dirtied);

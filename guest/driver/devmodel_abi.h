@@ -57,6 +57,7 @@ enum devmodel_feature {
 	DEVMODEL_FEATURE_HUGE_LEAVES = 4,
 	DEVMODEL_FEATURE_EVENT_SUPPRESSION = 8,
 	DEVMODEL_FEATURE_TRACE = 16,
+	DEVMODEL_FEATURE_HBM_VOLATILE = 32,
 };
 
 /* Commands of the control ring; served before everything else, done when consumed. */
@@ -179,6 +180,8 @@ struct devmodel_device_regs {
 struct devmodel_driver_regs {
 	/* changed by a driver that wants the device reset; see DeviceRegs.reset_ack */
 	__u64 epoch;
+	/* the life of the device that the driver means with its resets */
+	__u64 generation;
 };
 
 /*
@@ -297,7 +300,7 @@ struct devmodel_copy_entry {
 	__u64 dst;
 	/* bytes; a multiple of 8 */
 	__u32 length;
-	/* Status; written by the device before the completion */
+	/* Status; written by the device before the completion. POISONED: its HBM failed there */
 	__u32 status;
 };
 
@@ -343,6 +346,8 @@ struct devmodel_completion {
 
 /*
  * A replayable fault: an access is suspended until REPLAY or CANCEL.
+ *
+ * POISON: the page has a translation, and what lies there cannot be had.
  */
 struct devmodel_fault_record {
 	/* number of this record; rises by one */
@@ -359,8 +364,10 @@ struct devmodel_fault_record {
 	__u32 npages;
 	/* 0 */
 	__u32 reserved;
+	/* POISON: bus address of the page that failed, else 0 */
+	__u64 bus;
 	/* 0 */
-	__u64 reserved2[3];
+	__u64 reserved2[2];
 };
 
 /*
@@ -456,8 +463,9 @@ DEVMODEL_AT(devmodel_device_regs, number, 136);
 DEVMODEL_AT(devmodel_device_regs, trace_offset, 140);
 DEVMODEL_AT(devmodel_device_regs, trace_entries, 144);
 DEVMODEL_AT(devmodel_device_regs, node, 148);
-DEVMODEL_SIZE(devmodel_driver_regs, 8);
+DEVMODEL_SIZE(devmodel_driver_regs, 16);
 DEVMODEL_AT(devmodel_driver_regs, epoch, 0);
+DEVMODEL_AT(devmodel_driver_regs, generation, 8);
 DEVMODEL_SIZE(devmodel_counters, 128);
 DEVMODEL_AT(devmodel_counters, tlb_hits, 0);
 DEVMODEL_AT(devmodel_counters, tlb_misses, 8);
@@ -529,7 +537,8 @@ DEVMODEL_AT(devmodel_fault_record, ctx, 24);
 DEVMODEL_AT(devmodel_fault_record, access, 28);
 DEVMODEL_AT(devmodel_fault_record, npages, 32);
 DEVMODEL_AT(devmodel_fault_record, reserved, 36);
-DEVMODEL_AT(devmodel_fault_record, reserved2, 40);
+DEVMODEL_AT(devmodel_fault_record, bus, 40);
+DEVMODEL_AT(devmodel_fault_record, reserved2, 48);
 DEVMODEL_SIZE(devmodel_trace_record, 64);
 DEVMODEL_AT(devmodel_trace_record, kind, 0);
 DEVMODEL_AT(devmodel_trace_record, ctx, 4);

@@ -8,7 +8,7 @@
 
 #define DEVMODEL_ABI_MAJOR	1
 #define DEVMODEL_ABI_MINOR	0
-#define DEVMODEL_LAYOUT_HASH	0x8ce20e19cb58ff66ULL
+#define DEVMODEL_LAYOUT_HASH	0x38916f3da6b8ab0cULL
 #define DEVMODEL_PLACE_SHIFT	8
 
 /* Memory models: how the device's HBM takes part in the kernel's memory management. */
@@ -31,14 +31,16 @@ enum devmodel_status {
 	DEVMODEL_STATUS_FAULT = 6,
 	DEVMODEL_STATUS_KILLED = 7,
 	DEVMODEL_STATUS_PROGRAM_ERROR = 8,
+	DEVMODEL_STATUS_POISONED = 9,
 	DEVMODEL_STATUS_PENDING = 0xffff,
 };
 
-/* What a device access wanted. */
+/* What a device access wanted; POISON: whatever it wanted, the memory it came to failed. */
 enum devmodel_access {
 	DEVMODEL_ACCESS_READ = 0,
 	DEVMODEL_ACCESS_WRITE = 1,
 	DEVMODEL_ACCESS_ATOMIC = 2,
+	DEVMODEL_ACCESS_POISON = 3,
 };
 
 /* Where DEVMODEL_IOC_MIGRATE moves pages: to this device's HBM, or out of it. */
@@ -61,6 +63,7 @@ enum devmodel_outcome {
 	DEVMODEL_OUTCOME_NO_MEMORY = 3,
 	DEVMODEL_OUTCOME_COPY_FAILED = 4,
 	DEVMODEL_OUTCOME_BUSY = 5,
+	DEVMODEL_OUTCOME_LOST = 6,
 };
 
 /* Per page of DEVMODEL_IOC_SNAPSHOT. Bits 8-11 hold a Place. */
@@ -216,6 +219,8 @@ struct devmodel_stats {
 	__u64 pages_to_peer;
 	/* of pages_to_device: empty pages, filled and not copied */
 	__u64 pages_zeroed;
+	/* pages whose bytes the HBM lost: who maps one gets SIGBUS for a touch */
+	__u64 pages_lost;
 	/* pages that a migration left where they were */
 	__u64 pages_failed;
 	/* invalidates sent to the device, each acknowledged */
@@ -270,6 +275,8 @@ struct devmodel_stats {
 	__u64 hbm_bytes;
 	/* HBM that holds pages now */
 	__u64 hbm_bytes_in_use;
+	/* HBM that failed, and is given out no more */
+	__u64 hbm_bytes_failed;
 	/* 1 while the device is lost, else 0 */
 	__u64 lost;
 	/* DeviceRegs.generation, as the driver knows it */
@@ -350,7 +357,7 @@ DEVMODEL_AT(devmodel_snapshot, cpu, 16);
 DEVMODEL_AT(devmodel_snapshot, device, 24);
 DEVMODEL_AT(devmodel_snapshot, page_shift, 32);
 DEVMODEL_AT(devmodel_snapshot, reserved, 36);
-DEVMODEL_SIZE(devmodel_stats, 336);
+DEVMODEL_SIZE(devmodel_stats, 352);
 DEVMODEL_AT(devmodel_stats, device_faults, 0);
 DEVMODEL_AT(devmodel_stats, cpu_faults, 8);
 DEVMODEL_AT(devmodel_stats, pages_to_device, 16);
@@ -359,39 +366,41 @@ DEVMODEL_AT(devmodel_stats, pages_evicted, 32);
 DEVMODEL_AT(devmodel_stats, pages_from_peer, 40);
 DEVMODEL_AT(devmodel_stats, pages_to_peer, 48);
 DEVMODEL_AT(devmodel_stats, pages_zeroed, 56);
-DEVMODEL_AT(devmodel_stats, pages_failed, 64);
-DEVMODEL_AT(devmodel_stats, invalidates, 72);
-DEVMODEL_AT(devmodel_stats, pages_dirtied, 80);
-DEVMODEL_AT(devmodel_stats, tlb_hits, 88);
-DEVMODEL_AT(devmodel_stats, tlb_misses, 96);
-DEVMODEL_AT(devmodel_stats, walks_faulted, 104);
-DEVMODEL_AT(devmodel_stats, fault_records, 112);
-DEVMODEL_AT(devmodel_stats, replays, 120);
-DEVMODEL_AT(devmodel_stats, invalidates_acknowledged, 128);
-DEVMODEL_AT(devmodel_stats, tlb_dropped, 136);
-DEVMODEL_AT(devmodel_stats, copy_bytes_to_device, 144);
-DEVMODEL_AT(devmodel_stats, copy_bytes_to_system, 152);
-DEVMODEL_AT(devmodel_stats, copy_bytes_local, 160);
-DEVMODEL_AT(devmodel_stats, remote_bytes_read, 168);
-DEVMODEL_AT(devmodel_stats, remote_bytes_written, 176);
-DEVMODEL_AT(devmodel_stats, local_bytes_read, 184);
-DEVMODEL_AT(devmodel_stats, local_bytes_written, 192);
-DEVMODEL_AT(devmodel_stats, programs, 200);
-DEVMODEL_AT(devmodel_stats, errors, 208);
-DEVMODEL_AT(devmodel_stats, bytes_to_device, 216);
-DEVMODEL_AT(devmodel_stats, bytes_to_system, 224);
-DEVMODEL_AT(devmodel_stats, remote_bytes, 232);
-DEVMODEL_AT(devmodel_stats, mirrors, 240);
-DEVMODEL_AT(devmodel_stats, page_table_pages, 248);
-DEVMODEL_AT(devmodel_stats, pages_aside, 256);
-DEVMODEL_AT(devmodel_stats, hbm_bytes, 264);
-DEVMODEL_AT(devmodel_stats, hbm_bytes_in_use, 272);
-DEVMODEL_AT(devmodel_stats, lost, 280);
-DEVMODEL_AT(devmodel_stats, generation, 288);
-DEVMODEL_AT(devmodel_stats, restarts, 296);
-DEVMODEL_AT(devmodel_stats, my_device_faults, 304);
-DEVMODEL_AT(devmodel_stats, my_notifications, 312);
-DEVMODEL_AT(devmodel_stats, my_invalidates, 320);
-DEVMODEL_AT(devmodel_stats, my_page_table_pages, 328);
+DEVMODEL_AT(devmodel_stats, pages_lost, 64);
+DEVMODEL_AT(devmodel_stats, pages_failed, 72);
+DEVMODEL_AT(devmodel_stats, invalidates, 80);
+DEVMODEL_AT(devmodel_stats, pages_dirtied, 88);
+DEVMODEL_AT(devmodel_stats, tlb_hits, 96);
+DEVMODEL_AT(devmodel_stats, tlb_misses, 104);
+DEVMODEL_AT(devmodel_stats, walks_faulted, 112);
+DEVMODEL_AT(devmodel_stats, fault_records, 120);
+DEVMODEL_AT(devmodel_stats, replays, 128);
+DEVMODEL_AT(devmodel_stats, invalidates_acknowledged, 136);
+DEVMODEL_AT(devmodel_stats, tlb_dropped, 144);
+DEVMODEL_AT(devmodel_stats, copy_bytes_to_device, 152);
+DEVMODEL_AT(devmodel_stats, copy_bytes_to_system, 160);
+DEVMODEL_AT(devmodel_stats, copy_bytes_local, 168);
+DEVMODEL_AT(devmodel_stats, remote_bytes_read, 176);
+DEVMODEL_AT(devmodel_stats, remote_bytes_written, 184);
+DEVMODEL_AT(devmodel_stats, local_bytes_read, 192);
+DEVMODEL_AT(devmodel_stats, local_bytes_written, 200);
+DEVMODEL_AT(devmodel_stats, programs, 208);
+DEVMODEL_AT(devmodel_stats, errors, 216);
+DEVMODEL_AT(devmodel_stats, bytes_to_device, 224);
+DEVMODEL_AT(devmodel_stats, bytes_to_system, 232);
+DEVMODEL_AT(devmodel_stats, remote_bytes, 240);
+DEVMODEL_AT(devmodel_stats, mirrors, 248);
+DEVMODEL_AT(devmodel_stats, page_table_pages, 256);
+DEVMODEL_AT(devmodel_stats, pages_aside, 264);
+DEVMODEL_AT(devmodel_stats, hbm_bytes, 272);
+DEVMODEL_AT(devmodel_stats, hbm_bytes_in_use, 280);
+DEVMODEL_AT(devmodel_stats, hbm_bytes_failed, 288);
+DEVMODEL_AT(devmodel_stats, lost, 296);
+DEVMODEL_AT(devmodel_stats, generation, 304);
+DEVMODEL_AT(devmodel_stats, restarts, 312);
+DEVMODEL_AT(devmodel_stats, my_device_faults, 320);
+DEVMODEL_AT(devmodel_stats, my_notifications, 328);
+DEVMODEL_AT(devmodel_stats, my_invalidates, 336);
+DEVMODEL_AT(devmodel_stats, my_page_table_pages, 344);
 
 #endif /* _DEVMODEL_H */

@@ -5,8 +5,8 @@
 
 #include "devmodel.h"
 
-#define DEVMODEL_STATS_RISING	30
-#define DEVMODEL_STATS_SHOWN	38
+#define DEVMODEL_STATS_RISING	31
+#define DEVMODEL_STATS_SHOWN	40
 
 /*
  * The numbers of struct devmodel_stats in order, but for those of the mirror that asks.
@@ -24,6 +24,7 @@ static const struct devmodel_stat {
 	{ "pages_from_peer", "pages" },
 	{ "pages_to_peer", "pages" },
 	{ "pages_zeroed", "pages" },
+	{ "pages_lost", "pages" },
 	{ "pages_failed", "pages" },
 	{ "invalidates", "commands" },
 	{ "pages_dirtied", "pages" },
@@ -51,6 +52,7 @@ static const struct devmodel_stat {
 	{ "pages_aside", "pages" },
 	{ "hbm_bytes", "bytes" },
 	{ "hbm_bytes_in_use", "bytes" },
+	{ "hbm_bytes_failed", "bytes" },
 	{ "lost", "devices" },
 	{ "generation", "lives" },
 	{ "restarts", "lives" },

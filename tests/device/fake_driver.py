@@ -231,6 +231,7 @@ class FakeDriver:
         self.trace_seq = 0
         model = DeviceModel.PRIVATE if hbm_size else DeviceModel.MIRROR
         self.config = DeviceConfig(model=model, hbm=hbm_size, faults=faults)
+        self.empty_hbm: Callable[[], None] | None = None
         self.hardware = Hardware(**hardware)
         self.traces = trace
         self.rings = self.hardware.rings(trace=trace)
@@ -274,6 +275,7 @@ class FakeDriver:
             trace=self.traced.extend if self.traces else None,
             identity=identity,
             hardware=self.hardware,
+            empty_hbm=self.empty_hbm,
         )
 
     # The trace
@@ -477,6 +479,8 @@ class FakeDriver:
     def resolve(self, record: FaultRecord) -> bool:
         """Map the pages of a record. False if its first page cannot be."""
         process = self.processes[record.ctx]
+        if record.access == Access.POISON:
+            return False
         for number in range(record.npages):
             va = record.va + number * PAGE
             bus = process.pages.get(va // PAGE)

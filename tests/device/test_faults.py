@@ -8,8 +8,11 @@ import pytest
 from fake_driver import PAGE, FakeDriver, Process
 
 from devmodel.abi.pagetable import PTE_DIRTY
-from devmodel.abi.rings import Status
+from devmodel.abi.registers import DRIVER_PAGE, DriverRegs
+from devmodel.abi.rings import Access, Status
+from devmodel.device import Identity
 from devmodel.device.faults import EveryNth, Faults
+from devmodel.device.memory import HBM_BASE
 from devmodel.experiment.oracle.check import check
 from devmodel.experiment.oracle.violation import Kind
 from devmodel.progress import Reporter
@@ -174,3 +177,83 @@ def test_without_faults_nothing_is_in_the_way() -> None:
     driver = FakeDriver()
     assert type(driver.device._mmu._memory).__name__ == "Memory"
     assert driver.device._mmu.lost_dirty is None
+
+
+# A page of HBM that fails
+
+FAILING = 2
+
+
+def driver_with_failed_page() -> tuple[FakeDriver, Process]:
+    """Something has been copied there: it was the last time that it worked."""
+    driver, process = driver_with(failing_page=FAILING)
+    bus, ram = HBM_BASE + FAILING * PAGE, driver.frame("low")
+    for entry in ((bus, ram, 8), (ram, bus - PAGE, PAGE), (ram, bus + PAGE, PAGE)):
+        assert driver.run_copy([entry])[1] == [Status.OK]
+    assert driver.run_copy([(bus, ram, 8), (ram, bus, 8)])[1] == [Status.OK] * 2
+    return driver, process
+
+
+@pytest.mark.parametrize("huge", [False, True])
+@pytest.mark.parametrize("pages", PAGES)
+@pytest.mark.parametrize("program", ["sum", "fill"])
+def test_a_program_that_meets_it_is_told(program: str, pages: int, huge: bool) -> None:
+    driver, process = driver_with_failed_page()
+    va = 0x4000_0000
+    if huge:
+        process.map(va, HBM_BASE, True, leaf_level=1)
+    else:
+        va = process.malloc((pages + 1) * PAGE, "hbm")
+    words = pages * PAGE // 8
+    end = driver.run(process.ctx, program, va, words, *([1] if program == "fill" else []))
+    assert (end.status, end.fault_access) == (Status.FAULT, Access.POISON)
+    assert end.fault_va == va + FAILING * PAGE
+    (record,) = [r for r in driver.faults_served if r.access == Access.POISON]
+    assert (record.bus, record.npages) == (HBM_BASE + FAILING * PAGE, 1)
+    # Its neighbours are whole.
+    assert driver.run(process.ctx, "sum", va, FAILING * PAGE // 8).status == Status.OK
+    assert driver.run(process.ctx, "sum", va + (FAILING + 1) * PAGE, 3).status == Status.OK
+
+
+@pytest.mark.parametrize("inward", [False, True])
+@pytest.mark.parametrize("pages", [4, 40])
+def test_a_copy_that_meets_it_is_told(pages: int, inward: bool) -> None:
+    driver, _ = driver_with_failed_page()
+    ram = driver.frame("low", count=pages)
+    entries = []
+    for number in range(pages):
+        hbm, system = HBM_BASE + number * PAGE, ram + number * PAGE
+        entries.append((system, hbm, PAGE) if inward else (hbm, system, PAGE))
+    _, statuses = driver.run_copy(entries)
+    wanted = [Status.POISONED if n == FAILING else Status.OK for n in range(pages)]
+    assert statuses == wanted
+    # A word of it is enough.
+    after = HBM_BASE + (FAILING + 1) * PAGE
+    assert driver.run_copy([(after - 8, ram, 16)])[1] == [Status.POISONED]
+    assert driver.run_copy([(after, ram, 16)])[1] == [Status.OK]
+    assert driver.run_copy([(HBM_BASE + (1 << 40), ram, 16)])[1] == [Status.BAD_ADDRESS]
+
+
+def test_an_atomic_that_meets_it_is_told() -> None:
+    driver, process = driver_with_failed_page()
+    va = process.malloc(4 * PAGE, "hbm")
+    end = driver.run(process.ctx, "atomic_add", va + FAILING * PAGE, 1, 1)
+    assert (end.status, end.fault_access) == (Status.FAULT, Access.POISON)
+
+
+def test_hbm_is_emptied_with_the_first_reset_that_means_this_life() -> None:
+    driver = FakeDriver(start=False)
+    emptied: list[bool] = []
+    driver.empty_hbm = lambda: emptied.append(True)
+    driver.device = driver.new_device(Identity(generation=2))
+    driver.device.step()
+    # Asked for when the driver gave the last life up.
+    driver.reset()
+    assert not emptied
+    life = DRIVER_PAGE + DriverRegs.offset("generation")
+    driver.region[life : life + 8].view("<u8")[0] = 2
+    driver.device.step()
+    assert not emptied
+    driver.reset()
+    driver.reset()
+    assert emptied == [True]
