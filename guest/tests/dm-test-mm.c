@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/io_uring.h>
+#include <linux/mempolicy.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -424,6 +425,32 @@ static void merged(int dev)
 	EXPECT_PATTERN(memory + words(2), 1, 3);
 }
 
+/* Pages that the device is the first to touch lie where mbind() said. */
+static void first_touch(int dev)
+{
+	unsigned long node, count = 4 * PAGES;
+	void *pages[4 * PAGES];
+	int status[4 * PAGES];
+	struct devmodel_wait end;
+	unsigned long i;
+
+	for (node = 0; node < 4; node++) {
+		/* Twice each, so that no chance will do. */
+		unsigned long nodes = 1UL << (node & 1);
+		uint64_t *memory = map_anonymous(count);
+
+		EXPECT(!syscall(SYS_mbind, memory, count * page_size(), MPOL_BIND, &nodes,
+				8 * sizeof(nodes), 0));
+		EXPECT_OK(devmodel_run(dev, &end, "fill", memory, count * page_size() / 8, ANSWER));
+		for (i = 0; i < count; i++)
+			pages[i] = memory + i * page_size() / 8;
+		EXPECT(!syscall(SYS_move_pages, 0, count, pages, NULL, status, 0));
+		for (i = 0; i < count; i++)
+			EXPECT_EQ(status[i], node & 1);
+		EXPECT_EQ(memory[7], ANSWER);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static const struct ktap_test tests[] = {
@@ -442,6 +469,8 @@ int main(int argc, char **argv)
 		{ .name = "swapped pages to HBM", .run = swapped_to_device, .needs = KTAP_HBM },
 		{ .name = "merged pages stay in system memory", .run = merged, .needs = KTAP_HBM },
 		{ .name = "the zero page to HBM", .run = zero_page_to_device, .needs = KTAP_HBM },
+		{ .name = "the device's first touch follows mbind", .run = first_touch,
+		  .needs = KTAP_NODES },
 		{ .name = "memory cgroups charge pages in HBM", .run = memory_cgroup,
 		  .needs = KTAP_HBM },
 	};
