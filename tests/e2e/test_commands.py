@@ -1,5 +1,6 @@
 """The command line on real guests: exit codes, guests that outlive a command, SIGKILL."""
 
+import contextlib
 import json
 import os
 import pty
@@ -116,10 +117,13 @@ def test_a_debugger_lets_the_guest_go(description: str) -> None:
         text=True,
     )
     assert run.stdout is not None and run.stderr is not None
-    line = next(line for line in run.stderr if "waiting for a debugger" in line)
-    command = shlex.split(line.partition(": ")[2])
-    path = next(word for word in command if word.startswith("target remote ")).split()[2]
-    with socket.socket(socket.AF_UNIX) as gdb:
+    with contextlib.ExitStack() as stack:
+        # It waits for ever for a debugger.
+        stack.callback(run.kill)
+        line = next(line for line in run.stderr if "waiting for a debugger" in line)
+        command = shlex.split(line.partition(": ")[2])
+        path = next(word for word in command if word.startswith("target remote ")).split()[2]
+        gdb = stack.enter_context(socket.socket(socket.AF_UNIX))
         gdb.settimeout(SECONDS)
         gdb.connect(path)
         gdb.sendall(b"+$?#3f")
