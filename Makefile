@@ -14,14 +14,17 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 demo: install
 	$(VENV)/bin/devmodel demo
 
-# A process for each processor; more VMs than that have nothing to gain, and each wants a gigabyte.
-SIDE_BY_SIDE := -n auto --maxprocesses=4 --dist=loadgroup --no-loadscope-reorder
+# A process for each processor, and one more, as a test may wait for something; each VM wants a
+# gigabyte.
+SIDE_BY_SIDE := -n $$(($$(nproc) + 1)) --maxprocesses=4 --dist=loadgroup --no-loadscope-reorder
 
 # ARGS='-k name' picks tests. KERNELS=7.3,debug tests those kernels too (`devmodel kernels` names
 # them); it fetches or builds them first. KERNELS=all is all of them, and takes an hour or two.
-# ON=debug has every test that is about no other kernel boot that one.
+# ON=debug has every test that is about no other kernel boot that one. LONG=1 has those that find
+# more the longer they go on (random operations, restarts) go on for longer, as CI has.
 test: $(VENV)/tests
-	$(if $(KERNELS),DEVMODEL_KERNELS=$(KERNELS)) $(if $(ON),DEVMODEL_ON=$(ON)) $(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
+	$(if $(KERNELS),DEVMODEL_KERNELS=$(KERNELS)) $(if $(ON),DEVMODEL_ON=$(ON)) \
+		$(if $(LONG),DEVMODEL_LONG=1) $(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 # KERNEL=6.1-own for another kernel, KERNEL=PATH for another kernel tree.
 hmm-tests: install

@@ -208,16 +208,16 @@ static void no_more_than_others(int dev)
 	enum { PROCESSES = 300, CONTEXTS = 256, USER = 1000 };
 	struct stall stall = stall_begin();
 	size_t refused = 0, stuck;
+	pid_t children[PROCESSES];
 	int told[2], i;
 	char byte;
 
 	EXPECT(!pipe(told));
 	/* Nobody counts the READs. */
 	for (i = 0; i < PROCESSES; i++) {
-		pid_t child = fork();
-
-		EXPECT(child >= 0);
-		if (!child) {
+		children[i] = fork();
+		EXPECT(children[i] >= 0);
+		if (!children[i]) {
 			int fd, own;
 
 			EXPECT(!setgid(USER) && !setuid(USER));
@@ -237,9 +237,11 @@ static void no_more_than_others(int dev)
 		}
 		EXPECT_EQ(read(told[0], &byte, 1), 1);
 		refused += byte == '0';
-		kill(child, SIGKILL);
-		wait_child(child);
+		/* Its end waits for its worker for a while. */
+		kill(children[i], SIGKILL);
 	}
+	for (i = 0; i < PROCESSES; i++)
+		wait_child(children[i]);
 	stuck = stuck_workers();
 	others_go_on(dev, 1);
 	stall_end(&stall);

@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from depth import rounds
 
 from devmodel.machine import Machine
 
@@ -14,7 +15,7 @@ COUNTING = ("cdm", "7.2-own", "6.1-own")
 # a whole block more or less says nothing, and more slabs come and go.
 BLOCK, BLOCK_NOISE = 512, 80
 OLD = "6.1"
-LOADS = 20
+LOADS = rounds(5, 20)
 # Free pages differ by some ten from one look to the next, whatever else happens in the guest.
 NOISE = 40
 LOOKS = 3
@@ -82,7 +83,7 @@ def counting(*models: str) -> list[str]:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("config", [*MODELS, *counting(*MODELS)], indirect=True)
-def test_twenty_loads_leave_nothing(vm: Machine, config: str) -> None:
+def test_many_loads_leave_nothing(vm: Machine, config: str) -> None:
     with_driver = regions(vm)
     unload(vm)
     clean = traces(vm)

@@ -6,11 +6,13 @@ import random
 import re
 
 import pytest
+from depth import rounds
 
 from devmodel.machine import Machine
 
-# 100,000 of them, of eight processes, are in test_stress.py.
-OPERATIONS = 30_000
+# More of them, of eight processes, are in test_stress.py.
+OPERATIONS = rounds(5_000, 30_000)
+FEW_OPERATIONS = rounds(2_000, 10_000)
 SECONDS = 600
 
 
@@ -51,6 +53,6 @@ def test_pages_are_evicted_at_any_time(vm: Machine) -> None:
 @pytest.mark.parametrize("pages", [16, 4096])
 def test_few_pages_and_many(vm: Machine, pages: int) -> None:
     """Few: everything collides. Many: little does, and the tables grow."""
-    command = ["dm-model", "--ops", "10000", "--pages", str(pages), "--seed", "1"]
+    command = ["dm-model", "--ops", str(FEW_OPERATIONS), "--pages", str(pages), "--seed", "1"]
     done = vm.run(command, timeout=SECONDS)
     assert done.exit_code == 0, done.stderr

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from depth import rounds
 
 from devmodel.cli.main import main
 from devmodel.machine import Machine, MachineConfig
 from devmodel.machine.launch import Options
 from devmodel.progress import Reporter
 
-OPERATIONS = 5000
+OPERATIONS = rounds(2_000, 5_000)
 GOOD = ("mirror", "private", "coherent")
 # A fault, and what it must be found by.
 BAD = {
@@ -77,7 +78,9 @@ def test_a_seeded_mistake_is_caught(
     path = traces / f"device{number}.trace"
     code, _, kinds = judged(capsys, path)
     assert code == 1
-    assert kinds == BAD[fault][1]
+    # A frame that is two, one of them free, may be found as that, too.
+    also = {"use of a free frame"} if fault == "stuck_address_line" else set()
+    assert kinds - also == BAD[fault][1] - also
     assert main(["check", str(path)]) == 1
     story = capsys.readouterr().out
     # Both sides' history, with the violation marked.

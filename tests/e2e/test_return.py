@@ -9,12 +9,13 @@ from collections.abc import Iterator
 
 import pytest
 from configurations import load
+from depth import rounds
 
 from devmodel.errors import DeviceLost
 from devmodel.machine import Machine
 from devmodel.progress import Reporter
 
-KILLS = 10
+KILLS = rounds(3, 10)
 STATS = "/sys/kernel/debug/devmodel/0/stats"
 MODELS = (
     "mirror",
