@@ -105,6 +105,11 @@ static inline void devmodel_lock_frames(unsigned long *pfns, unsigned long count
 #endif
 }
 
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 17, 0)
+/* 128ea9f6ccfb ("workqueue: Add system_percpu_wq and system_dfl_wq") */
+#define system_dfl_wq		system_unbound_wq
+#endif
+
 /* destroy_memory_type() became put_memory_type() in 6.6. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 6, 0)
 #define put_memory_type(type)	destroy_memory_type(type)

@@ -17,12 +17,26 @@
 #include "devmem.h"
 #include "device.h"
 #include "hbm.h"
+#include "loss.h"
 #include "node.h"
 #include "touch.h"
+
+/* The kernel was told that memory failed. What becomes of who uses it, it leaves to us. */
+static int memory_failed(struct dev_pagemap *pagemap, unsigned long pfn, unsigned long pages,
+			 int flags)
+{
+	struct devmodel_dev *dev = pagemap->owner;
+
+	while (pages--)
+		devmodel_frame_failed(dev, pfn++ - devmodel_first_pfn(dev));
+	flush_delayed_work(&dev->devmem.lost_work);
+	return 0;
+}
 
 static const struct dev_pagemap_ops devmem_ops = {
 	.DEVMODEL_PAGE_FREE = devmodel_frame_free,
 	.migrate_to_ram = devmodel_migrate_to_ram,
+	.memory_failure = memory_failed,
 };
 
 static int devmem_range(struct devmodel_dev *dev)
@@ -50,6 +64,11 @@ static int devmem_range(struct devmodel_dev *dev)
 	}
 	range->start = pci_resource_start(dev->pdev, 2) + offset;
 	range->end = range->start + size - 1;
+	/* The driver before may have had to leave pages behind, see leave_behind() in pci.c. */
+	if (pfn_valid(PHYS_PFN(range->start))) {
+		dev_err(&dev->pdev->dev, "pages in HBM are held on to still\n");
+		return -EBUSY;
+	}
 	devmem->pagemap.type = MEMORY_DEVICE_COHERENT;
 	return 0;
 }
@@ -63,19 +82,24 @@ static void devmem_free_range(struct devmodel_dev *dev)
 	devmem->resource = NULL;
 }
 
+/* A bit for each frame, four times: one allocation. */
 static int devmem_maps(struct devmodel_devmem *devmem)
 {
-	devmem->used = kvcalloc(BITS_TO_LONGS(devmem->frames), sizeof(long), GFP_KERNEL);
-	devmem->young = kvcalloc(BITS_TO_LONGS(devmem->frames), sizeof(long), GFP_KERNEL);
-	return devmem->used && devmem->young ? 0 : -ENOMEM;
+	unsigned long longs = BITS_TO_LONGS(devmem->frames);
+
+	devmem->used = kvcalloc(4 * longs, sizeof(long), GFP_KERNEL);
+	if (!devmem->used)
+		return -ENOMEM;
+	devmem->young = devmem->used + longs;
+	devmem->lost = devmem->young + longs;
+	devmem->bad = devmem->lost + longs;
+	return 0;
 }
 
 static void devmem_free_maps(struct devmodel_devmem *devmem)
 {
 	kvfree(devmem->used);
-	kvfree(devmem->young);
 	devmem->used = NULL;
-	devmem->young = NULL;
 }
 
 /**
@@ -142,12 +166,15 @@ void devmodel_devmem_fini(struct devmodel_dev *dev)
 	if (!dev->devmem.ready)
 		return;
 	devmodel_hbm_hide(dev);
-	/* Who goes through the frames holds it. */
+	/* Who goes through the frames holds the one, who says that one failed the other. */
 	mutex_lock(&dev->devmem.clock_lock);
+	spin_lock_irq(&dev->devmem.lock);
 	dev->devmem.ready = false;
+	spin_unlock_irq(&dev->devmem.lock);
 	mutex_unlock(&dev->devmem.clock_lock);
 	if (devmodel_is_node(dev))
 		return;
+	cancel_delayed_work_sync(&dev->devmem.lost_work);
 	memunmap_pages(&dev->devmem.pagemap);
 	devmem_free_range(dev);
 	devmem_free_maps(&dev->devmem);

@@ -7,6 +7,7 @@
 #include <linux/mutex.h>
 #include <linux/spinlock.h>
 #include <linux/wait.h>
+#include <linux/workqueue.h>
 
 #include "node.h"
 
@@ -18,11 +19,15 @@ struct devmodel_dev;
  * @resource: the reserved, unbacked address range of a private pagemap
  * @node: the node, in the models that make it one; there is no pagemap then
  * @frames: how many there are; they are numbered from 0
- * @lock: protects @used, @lowest and @in_use
- * @used: which frames hold a page
+ * @lock: protects @used, @lowest, @in_use, @lost, @bad, @retired and, as it ends, @ready
+ * @used: which frames hold a page, or are retired
  * @lowest: no frame below is free
  * @in_use: frames that hold a page
- * @empty: woken when none does any more
+ * @lost: frames whose page has no bytes any more, see loss.c
+ * @bad: frames that failed
+ * @retired: those of them that hold no page, and will hold none
+ * @lost_work: has the pages of @lost go
+ * @empty: woken when no frame holds a page any more
  * @clock_lock: one eviction at a time; protects @hand
  * @hand: the frame that eviction looks at next
  * @young: frames that the device has used since the hand passed
@@ -33,10 +38,14 @@ struct devmodel_devmem {
 	struct resource *resource;
 	struct devmodel_node node;
 	unsigned long frames;
-	spinlock_t lock;	/* used, lowest, in_use */
+	spinlock_t lock;	/* used, lowest, in_use, lost, bad, retired */
 	unsigned long *used;
 	unsigned long lowest;
 	unsigned long in_use;
+	unsigned long *lost;
+	unsigned long *bad;
+	unsigned long retired;
+	struct delayed_work lost_work;
 	wait_queue_head_t empty;
 	struct mutex clock_lock;	/* hand */
 	unsigned long hand;

@@ -17,6 +17,7 @@
 #include "compat.h"
 #include "device.h"
 #include "event.h"
+#include "loss.h"
 #include "mirror.h"
 #include "pagetable.h"
 #include "trace.h"
@@ -91,6 +92,18 @@ void devmodel_mirror_update(struct devmodel_mirror *mirror, const struct devmode
 	}
 }
 
+/* Has a page in the range no bytes any more? Such a page is on its way out. */
+static bool any_lost(const struct hmm_range *range)
+{
+	unsigned long i, count = (range->end - range->start) >> PAGE_SHIFT;
+
+	for (i = 0; i < count; i++)
+		if ((range->hmm_pfns[i] & HMM_PFN_VALID) &&
+		    devmodel_page_is_lost(hmm_pfn_to_page(range->hmm_pfns[i]), 0))
+			return true;
+	return false;
+}
+
 /**
  * devmodel_mirror_grant() - answer a device fault: DEVICE_RFAULT, DEVICE_WFAULT
  * @mirror: the mirror, pt_lock held, the notifier's sequence checked
@@ -99,7 +112,7 @@ void devmodel_mirror_update(struct devmodel_mirror *mirror, const struct devmode
  * @write: the device wants to write
  * @exclusive: it alone is to reach the pages
  *
- * Return: 0, or -ENOMEM if the stash ran out.
+ * Return: 0, -EFAULT if bytes of the range are lost, or -ENOMEM if the stash ran out.
  */
 int devmodel_mirror_grant(struct devmodel_mirror *mirror, struct devmodel_pt_stash *stash,
 			  const struct hmm_range *range, bool write, bool exclusive)
@@ -108,6 +121,8 @@ int devmodel_mirror_grant(struct devmodel_mirror *mirror, struct devmodel_pt_sta
 	struct devmodel_pt_count before = {}, after;
 	int ret;
 
+	if (any_lost(range))
+		return -EFAULT;
 	if (traced)
 		before = devmodel_pt_count(mirror, range->start, range->end);
 	ret = devmodel_pt_map(mirror, stash, range, exclusive);

@@ -23,6 +23,7 @@
 #include <linux/bitmap.h>
 #include <linux/sched/mm.h>
 
+#include "compat.h"
 #include "context.h"
 #include "control.h"
 #include "device.h"
@@ -30,12 +31,15 @@
 #include "hbm.h"
 #include "migration.h"
 #include "mirror.h"
+#include "poison.h"
 #include "state.h"
 #include "trace.h"
 #include "walk.h"
 
 /* Pages to move out at least, so that not each single page costs a round. */
 #define EVICT_BATCH	256
+/* When pages are tried again that have lost their bytes and were busy. */
+#define LOST_AGAIN	(HZ / 10)
 
 static unsigned long hbm_frame(u64 entry)
 {
@@ -195,12 +199,12 @@ unsigned long devmodel_evict(struct devmodel_dev *dev, unsigned long wanted)
 	migration_aim(batch, dev, NULL);
 	batch->evicting = true;
 	mutex_lock(&devmem->clock_lock);
-	room = devmem->frames - READ_ONCE(devmem->in_use);
+	room = devmodel_hbm_room(dev);
 	/* Somebody else may just have made some. */
 	if (room < wanted && devmem->ready && !devmodel_is_lost(dev)) {
 		collect_accessed(dev);
 		moved = go_round(dev, batch, max(wanted - room, least));
-		room = devmem->frames - READ_ONCE(devmem->in_use);
+		room = devmodel_hbm_room(dev);
 		trace_devmodel_evict(dev->id, wanted, moved, room);
 	}
 	mutex_unlock(&devmem->clock_lock);
@@ -208,35 +212,92 @@ unsigned long devmodel_evict(struct devmodel_dev *dev, unsigned long wanted)
 	return room;
 }
 
-/**
- * devmodel_evict_all() - bring every page in HBM back to system memory
- * @dev: the device
- *
- * Return: 0, or -EBUSY if pages would not go.
- */
-int devmodel_evict_all(struct devmodel_dev *dev)
+/* Which of a stretch of frames are to go? Those of a huge page all or none. */
+static unsigned long pick(struct devmodel_dev *dev, unsigned long *pfns, unsigned long frame,
+			  unsigned long count, bool lost_only)
 {
-	unsigned long frames = dev->devmem.frames, done, i, step;
-	struct migration *batch;
+	unsigned long *lost = dev->devmem.lost, found = 0, i;
+	bool any = !lost_only || find_next_bit(lost, frame + count, frame) < frame + count;
+	bool all = !lost_only || (any && page_frames(dev, frame) == count);
 
-	if (!dev->devmem.ready || devmodel_is_node(dev))
-		return 0;
-	batch = migration_new(DEVMODEL_BATCH);
+	for (i = 0; any && i < count; i++)
+		if (all || test_bit(frame + i, lost))
+			pfns[found++] = devmodel_first_pfn(dev) + frame + i;
+	return found;
+}
+
+/* Have pages leave HBM, whoever maps them. Return: 0 or -ENOMEM. */
+static int leave(struct devmodel_dev *dev, bool lost_only)
+{
+	struct devmodel_devmem *devmem = &dev->devmem;
+	unsigned long frame, step, count;
+	struct migration *batch = migration_new(DEVMODEL_BATCH);
+
 	if (!batch)
 		return -ENOMEM;
+	devmodel_poison_reserve(bitmap_weight(devmem->lost, devmem->frames));
 	migration_aim(batch, dev, NULL);
-	for (done = 0; done < frames && READ_ONCE(dev->devmem.in_use); done += step) {
-		step = min_t(unsigned long, frames - done, DEVMODEL_BATCH);
-		for (i = 0; i < step; i++)
-			batch->src[i] = devmodel_first_pfn(dev) + done + i;
-		mutex_lock(&dev->devmem.clock_lock);
-		if (dev->devmem.ready)
-			migration_run_frames(batch, step);
-		mutex_unlock(&dev->devmem.clock_lock);
+	for (frame = 0; frame < devmem->frames && READ_ONCE(devmem->in_use); frame += step) {
+		step = min_t(unsigned long, devmem->frames - frame, DEVMODEL_BATCH);
+		mutex_lock(&devmem->clock_lock);
+		count = devmem->ready ? pick(dev, batch->src, frame, step, lost_only) : 0;
+		if (count)
+			migration_run_frames(batch, count);
+		mutex_unlock(&devmem->clock_lock);
 		if (migration_broken(batch))
 			break;
 		cond_resched();
 	}
 	migration_free(batch);
+	return 0;
+}
+
+/**
+ * devmodel_evict_all() - bring every page in HBM back to system memory
+ * @dev: the device
+ *
+ * Those that have lost their bytes go, too.
+ *
+ * Return: 0, or -EBUSY if pages would not go.
+ */
+int devmodel_evict_all(struct devmodel_dev *dev)
+{
+	int ret;
+
+	if (!dev->devmem.ready || devmodel_is_node(dev))
+		return 0;
+	ret = leave(dev, false);
+	if (ret)
+		return ret;
 	return READ_ONCE(dev->devmem.in_use) ? -EBUSY : 0;
+}
+
+/**
+ * devmodel_evict_lost() - have the pages go that have lost their bytes
+ * @dev: the device; it is not being removed, or the caller does that
+ *
+ * Return: 0, or -EBUSY if pages would not go.
+ */
+int devmodel_evict_lost(struct devmodel_dev *dev)
+{
+	struct devmodel_devmem *devmem = &dev->devmem;
+	int ret;
+
+	if (bitmap_empty(devmem->lost, devmem->frames))
+		return 0;
+	ret = leave(dev, true);
+	if (ret)
+		return ret;
+	return bitmap_empty(devmem->lost, devmem->frames) ? 0 : -EBUSY;
+}
+
+/* The work of devmem->lost_work. */
+void devmodel_evict_lost_work(struct work_struct *work)
+{
+	struct devmodel_devmem *devmem =
+		container_of(to_delayed_work(work), struct devmodel_devmem, lost_work);
+	struct devmodel_dev *dev = container_of(devmem, struct devmodel_dev, devmem);
+
+	if (devmodel_evict_lost(dev) && !READ_ONCE(dev->leaving))
+		queue_delayed_work(system_dfl_wq, &devmem->lost_work, LOST_AGAIN);
 }

@@ -4,8 +4,11 @@
 #define _DEVMODEL_EVICT_H
 
 struct devmodel_dev;
+struct work_struct;
 
 unsigned long devmodel_evict(struct devmodel_dev *dev, unsigned long wanted);
 int devmodel_evict_all(struct devmodel_dev *dev);
+int devmodel_evict_lost(struct devmodel_dev *dev);
+void devmodel_evict_lost_work(struct work_struct *work);
 
 #endif /* _DEVMODEL_EVICT_H */

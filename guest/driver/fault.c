@@ -337,7 +337,11 @@ int devmodel_fault_serve(struct devmodel_mirror *mirror,
 	if (!npages || start >= TASK_SIZE_MAX || end > TASK_SIZE_MAX)
 		return -EFAULT;
 	atomic64_inc(&mirror->faults);
-	if (fault->access == DEVMODEL_ACCESS_ATOMIC) {
+	if (fault->access == DEVMODEL_ACCESS_POISON) {
+		/* Who hears of the program's end finds the page gone, unless it is held on to. */
+		flush_delayed_work(&mirror->dev->devmem.lost_work);
+		ret = -EHWPOISON;
+	} else if (fault->access == DEVMODEL_ACCESS_ATOMIC) {
 		ret = serve_atomic(mirror, start, fault->seq);
 	} else {
 		end = span_fault(mirror, start, end);

@@ -18,12 +18,17 @@
 #include "aside.h"
 #include "control.h"
 #include "device.h"
+#include "evict.h"
 #include "fault_buffer.h"
 #include "fault_queue.h"
+#include "loss.h"
 #include "mirror.h"
 #include "notifier.h"
 #include "ring.h"
 #include "state.h"
+
+/* How long pages that are held on to may keep a device that lost them from coming back. */
+#define LOSE_TIMEOUT	HZ
 
 /* A record of nobody's: whoever waits for it in the device ends. */
 static void refuse(struct devmodel_dev *dev, const struct devmodel_fault_record *fault)
@@ -44,6 +49,8 @@ static void sort(struct devmodel_dev *dev)
 	struct devmodel_mirror *mirror;
 
 	while (left-- && devmodel_ring_consume(dev, &dev->fault_ring, &fault)) {
+		if (fault.access == DEVMODEL_ACCESS_POISON)
+			devmodel_bus_failed(dev, fault.bus);
 		mirror = devmodel_mirror_get(dev, fault.ctx);
 		if (mirror) {
 			devmodel_fault_enqueue(mirror, &fault);
@@ -53,6 +60,35 @@ static void sort(struct devmodel_dev *dev)
 		}
 		cond_resched();
 	}
+}
+
+/*
+ * All that HBM held is lost. A page may be held on to for a moment, by a CPU that
+ * faults on it, say; one that is for longer keeps nobody waiting.
+ */
+static void lose_all(struct devmodel_dev *dev)
+{
+	unsigned long deadline = jiffies + LOSE_TIMEOUT, lost = devmodel_hbm_lose(dev);
+
+	if (lost)
+		dev_err(&dev->pdev->dev, "%lu pages in HBM are lost\n", lost);
+	devmodel_mirrors_forget(dev);
+	while (devmodel_evict_lost(dev) && !time_after(jiffies, deadline))
+		schedule_timeout_uninterruptible(1);
+}
+
+/*
+ * Take on the next life of a lost device, if it has begun. If its HBM has not
+ * outlived the last one, what pages had there is lost. The device empties it
+ * with the reset that names this life, so that no CPU sees it empty.
+ */
+static bool recover(struct devmodel_dev *dev)
+{
+	if (!devmodel_has_returned(dev))
+		return false;
+	if (dev->identity.features & DEVMODEL_FEATURE_HBM_VOLATILE)
+		lose_all(dev);
+	return devmodel_recover(dev);
 }
 
 /**
@@ -67,7 +103,7 @@ int devmodel_fault_thread(void *data)
 
 	while (!kthread_should_stop()) {
 		/* Nobody else may wait for it; mirrors made meanwhile go next time. */
-		if (devmodel_answers(dev) || devmodel_recover(dev))
+		if (devmodel_answers(dev) || recover(dev))
 			sort(dev);
 		else if (!devmodel_may_return(dev))
 			devmodel_mirrors_stop(dev);

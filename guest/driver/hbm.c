@@ -30,6 +30,16 @@ static u64 hbm_bus(struct devmodel_dev *dev, struct page *page)
 	return bus_in(dev, page, DEVMODEL_APERTURE_HBM);
 }
 
+/* Frames without a page: those that failed are not given out again. */
+static void retire(struct devmodel_devmem *devmem, unsigned long frame, unsigned long end)
+{
+	lockdep_assert_held(&devmem->lock);
+	for_each_set_bit_from(frame, devmem->bad, end) {
+		__set_bit(frame, devmem->used);
+		devmem->retired++;
+	}
+}
+
 /**
  * devmodel_frame_free() - the kernel lets go of a page in HBM
  * @freed: the page
@@ -50,7 +60,9 @@ void devmodel_frame_free(DEVMODEL_FREED *freed)
 	spin_lock_irqsave(&devmem->lock, flags);
 	if (!WARN_ON_ONCE(!test_bit(frame, devmem->used))) {
 		bitmap_clear(devmem->used, frame, BIT(order));
+		bitmap_clear(devmem->lost, frame, BIT(order));
 		devmem->in_use -= BIT(order);
+		retire(devmem, frame, frame + BIT(order));
 	}
 	devmem->lowest = min(devmem->lowest, frame);
 	/* Under the lock: whoever was waiting for this frame takes all of it away. */
@@ -109,6 +121,60 @@ void devmodel_frame_unused(struct page *page)
 {
 	unlock_page(page);
 	put_page(page);
+}
+
+/**
+ * devmodel_frame_condemn() - a frame is never to be given out again
+ * @dev: a device whose HBM is no node
+ * @frame: its number
+ * @holds_page: set if it holds a page still, whose bytes are lost from now on
+ *
+ * Return: false if that is no news.
+ */
+bool devmodel_frame_condemn(struct devmodel_dev *dev, unsigned long frame, bool *holds_page)
+{
+	struct devmodel_devmem *devmem = &dev->devmem;
+	unsigned long flags;
+	bool news = false;
+
+	spin_lock_irqsave(&devmem->lock, flags);
+	/* Nobody waits for who calls this; what is not ready has no frames. */
+	if (devmem->ready && frame < devmem->frames)
+		news = !__test_and_set_bit(frame, devmem->bad);
+	if (news) {
+		*holds_page = test_bit(frame, devmem->used);
+		if (*holds_page)
+			__set_bit(frame, devmem->lost);
+		else
+			retire(devmem, frame, frame + 1);
+	}
+	spin_unlock_irqrestore(&devmem->lock, flags);
+	return news;
+}
+
+/* How many frames are free. */
+unsigned long devmodel_hbm_room(struct devmodel_dev *dev)
+{
+	struct devmodel_devmem *devmem = &dev->devmem;
+	unsigned long flags, room;
+
+	spin_lock_irqsave(&devmem->lock, flags);
+	room = devmem->frames - devmem->in_use - devmem->retired;
+	spin_unlock_irqrestore(&devmem->lock, flags);
+	return room;
+}
+
+/* How many frames failed. Of a node the kernel knows. */
+unsigned long devmodel_hbm_failed(struct devmodel_dev *dev)
+{
+	struct devmodel_devmem *devmem = &dev->devmem;
+	unsigned long flags, failed = 0;
+
+	spin_lock_irqsave(&devmem->lock, flags);
+	if (devmem->ready && !devmodel_is_node(dev))
+		failed = bitmap_weight(devmem->bad, devmem->frames);
+	spin_unlock_irqrestore(&devmem->lock, flags);
+	return failed;
 }
 
 /* How many frames hold a page. */

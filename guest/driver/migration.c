@@ -15,7 +15,9 @@
 #include "compat.h"
 #include "copy.h"
 #include "hbm.h"
+#include "loss.h"
 #include "migration.h"
+#include "poison.h"
 #include "state.h"
 #include "trace.h"
 
@@ -71,6 +73,13 @@ void migration_aim(struct migration *batch, struct devmodel_dev *from,
 static struct devmodel_dev *engine(struct migration *batch)
 {
 	return batch->to ? batch->to : batch->from;
+}
+
+/* Rises with each new life of a device that the batch is about. */
+static u32 lives(struct migration *batch)
+{
+	return (batch->from ? READ_ONCE(batch->from->generation) : 0) +
+	       (batch->to ? READ_ONCE(batch->to->generation) : 0);
 }
 
 static bool fails_for_a_test(struct migration *batch)
@@ -158,6 +167,22 @@ static void add_copy(struct migration *batch, unsigned long i, struct page *from
 	}
 }
 
+static void go_to(struct migration *batch, unsigned long i, struct page *to)
+{
+	batch->dst[i] = migrate_pfn(page_to_pfn(to)) |
+			(batch->order ? MIGRATE_PFN_COMPOUND : 0);
+}
+
+/* A page without bytes for a page that has lost them: nothing is copied. */
+static void give_up_entry(struct migration *batch, unsigned long i)
+{
+	struct page *to = devmodel_poison_page(batch->order);
+
+	batch->outcome[i] = DEVMODEL_OUTCOME_LOST;
+	if (to)
+		go_to(batch, i, to);
+}
+
 /* A destination and a list entry for a page, or for a huge one, that can go. */
 static void prepare_entry(struct migration *batch, unsigned long i)
 {
@@ -172,6 +197,10 @@ static void prepare_entry(struct migration *batch, unsigned long i)
 	/* migrate_vma_*() is for anonymous memory; in a node there may be other pages. */
 	if (from && !PageAnon(from))
 		return;
+	if (from && devmodel_page_is_lost(from, batch->order)) {
+		give_up_entry(batch, i);
+		return;
+	}
 	/* Bytes that are lost with a device stay lost, within a peer's reach or not. */
 	if (batch->from && devmodel_is_lost(batch->from)) {
 		batch->outcome[i] = DEVMODEL_OUTCOME_COPY_FAILED;
@@ -198,8 +227,7 @@ static void prepare_entry(struct migration *batch, unsigned long i)
 		batch->starved += batch->to && !batch->order;
 		return;
 	}
-	batch->dst[i] = migrate_pfn(page_to_pfn(to)) |
-			(batch->order ? MIGRATE_PFN_COMPOUND : 0);
+	go_to(batch, i, to);
 	batch->outcome[i] = DEVMODEL_OUTCOME_MOVED;
 	add_copy(batch, i, from, to);
 }
@@ -221,6 +249,7 @@ static void prepare(struct migration *batch, unsigned long count)
 
 	batch->starved = 0;
 	batch->unfit = false;
+	batch->lives = lives(batch);
 	batch->order = whole_order(batch->src[0]);
 	batch->copies->count = 0;
 	batch->fills->count = 0;
@@ -234,15 +263,35 @@ static void prepare(struct migration *batch, unsigned long count)
 			prepare_entry(batch, i);
 }
 
+/* Of the two pages only one can lie in HBM of the device that says so. */
+static void note_failure(struct migration *batch, unsigned long i)
+{
+	struct page *from = migrate_pfn_to_page(batch->src[i]);
+
+	if (batch->to)
+		devmodel_page_failed(batch->to, migrate_pfn_to_page(batch->dst[i]), batch->order);
+	else if (from)
+		devmodel_page_failed(batch->from, from, batch->order);
+}
+
 static void run_list(struct migration *batch, enum devmodel_copy op,
 		     struct devmodel_copy_list **list, const u16 *page_of)
 {
 	unsigned int i, count = (*list)->count;
 	int ret = devmodel_copy_run(engine(batch), op, list);
 
-	for (i = 0; i < count; i++)
-		if (ret || READ_ONCE((*list)->entry[i].status) != DEVMODEL_STATUS_OK)
+	/* What it moved in another life may not be what was there in the one before. */
+	if (!ret && lives(batch) != batch->lives)
+		ret = -EIO;
+	for (i = 0; i < count; i++) {
+		u32 status = ret ? DEVMODEL_STATUS_PENDING :
+				   READ_ONCE((*list)->entry[i].status);
+
+		if (status == DEVMODEL_STATUS_POISONED)
+			note_failure(batch, page_of[i]);
+		if (status != DEVMODEL_STATUS_OK)
 			drop(batch, page_of[i]);
+	}
 }
 
 /* Step two, second half: the device moves the bytes; what it could not, drops out. */
@@ -270,14 +319,18 @@ static void count_moved(struct migration *batch, unsigned long moved, unsigned l
 	}
 }
 
-/* After the kernel's part of step three: what became of the pages. Return: how many moved. */
+/* After the kernel's part of step three: what became of the pages. Return: how many went. */
 static unsigned long account(struct migration *batch, unsigned long count,
 			     unsigned long start)
 {
-	unsigned long i, moved = 0, failed = 0, empty = 0, pages = BIT(batch->order);
+	unsigned long i, moved = 0, failed = 0, empty = 0, lost = 0, pages = BIT(batch->order);
 
 	for (i = 0; i < count; i += pages) {
 		if (batch->dst[i] && (batch->src[i] & MIGRATE_PFN_MIGRATE)) {
+			if (batch->outcome[i] == DEVMODEL_OUTCOME_LOST) {
+				lost += pages;
+				continue;
+			}
 			moved += pages;
 			if (!(batch->src[i] & MIGRATE_PFN_VALID))
 				empty += pages;
@@ -293,11 +346,13 @@ static unsigned long account(struct migration *batch, unsigned long count,
 	if (batch->order)
 		memset(batch->outcome + 1, batch->outcome[0], count - 1);
 	count_moved(batch, moved, empty);
+	if (lost)
+		atomic64_add(lost, &batch->from->stats.pages_lost);
 	atomic64_add(failed, &engine(batch)->stats.pages_failed);
 	trace_devmodel_migrate(batch->from ? batch->from->id : -1,
 			       batch->to ? batch->to->id : -1, batch->evicting, start, count,
 			       moved, failed);
-	return moved;
+	return moved + lost;
 }
 
 static unsigned long select_flags(const struct devmodel_dev *from)
@@ -397,22 +452,23 @@ int migration_run_vma(struct migration *batch, struct vm_area_struct *vma,
  * No mmap_lock is needed, and none is taken: the kernel finds the mappings by
  * the pages, and tells the mirrors of all of them.
  *
- * Return: how many moved.
+ * Return: how many went, those included whose bytes are lost.
  */
 unsigned long migration_run_frames(struct migration *batch, unsigned long count)
 {
-	unsigned long moved;
+	struct page *first = pfn_to_page(batch->src[0]);
+	unsigned long gone;
 
 	batch->args.fault_page = NULL;
-	if (count == DEVMODEL_BATCH &&
-	    folio_test_large(page_folio(pfn_to_page(batch->src[0]))) &&
+	if (count == DEVMODEL_BATCH && folio_test_large(page_folio(first)) &&
+	    !devmodel_page_is_lost(first, DEVMODEL_LEVEL_BITS) &&
 	    !take_spare(batch, __GFP_RETRY_MAYFAIL))
 		return 0;
 	devmodel_lock_frames(batch->src, count);
 	prepare(batch, count);
 	transfer(batch);
 	migrate_device_pages(batch->src, batch->dst, count);
-	moved = account(batch, count, 0);
+	gone = account(batch, count, 0);
 	migrate_device_finalize(batch->src, batch->dst, count);
-	return moved;
+	return gone;
 }

@@ -31,6 +31,7 @@
  *	page has an entry. A huge page fills a batch, as no batch reaches over the
  *	boundary between two.
  * @unfit: it was a huge page, and found no place for one
+ * @lives: of the devices that it is about, when it began
  * @spare: a huge page of system memory that is not used yet
  *
  * The device that gets the pages moves the bytes; towards system memory it is
@@ -52,6 +53,7 @@ struct migration {
 	unsigned long starved;
 	unsigned int order;
 	bool unfit;
+	u32 lives;
 	struct page *spare;
 };
 

@@ -191,6 +191,22 @@ void devmodel_mirror_unregister(struct devmodel_mirror *mirror)
 	devmodel_mirror_put(mirror);
 }
 
+/* Take away from the device all that it was given; it may ask again. */
+void devmodel_mirrors_forget(struct devmodel_dev *dev)
+{
+	struct devmodel_mirror *mirror;
+	unsigned long ctx = 0;
+
+	while ((mirror = devmodel_mirror_next(dev, &ctx))) {
+		mutex_lock(&mirror->pt_lock);
+		if (!mirror->stopped)
+			devmodel_mirror_update(mirror, &devmodel_event_munmap, 0, ULONG_MAX);
+		mutex_unlock(&mirror->pt_lock);
+		devmodel_mirror_put(mirror);
+		cond_resched();
+	}
+}
+
 /* Stop every mirror of a device that is going away. Their files stay open. */
 void devmodel_mirrors_stop(struct devmodel_dev *dev)
 {

@@ -20,9 +20,11 @@
 #include "fault_queue.h"
 #include "hbm.h"
 #include "identity.h"
+#include "loss.h"
 #include "node.h"
 #include "notifier.h"
 #include "oracle.h"
+#include "poison.h"
 #include "ring.h"
 #include "state.h"
 #include "stats.h"
@@ -187,23 +189,33 @@ static void nodes_remove(struct devmodel_dev *dev)
 	misc_deregister(&dev->misc);
 }
 
-/* Bring the pages home. A page may be pinned for a moment, so try for a while. */
+/*
+ * Bring the pages home. A page may be pinned for a moment, so try for a while.
+ * What only a device has that will not come back, is lost: who touches it is to
+ * get SIGBUS, and for that neither the device nor its driver has to be there.
+ */
 static bool empty_hbm(struct devmodel_dev *dev)
 {
-	unsigned long deadline = jiffies + DEVMODEL_TIMEOUT;
+	unsigned long deadline = jiffies + DEVMODEL_TIMEOUT, lost = 0;
+	bool late = false;
 
 	if (devmodel_is_node(dev)) {
 		/* A node that would not go is memory of the kernel's, and needs no driver. */
 		devmodel_node_remove(dev);
 		return true;
 	}
-	while (devmodel_evict_all(dev)) {
-		if ((devmodel_is_lost(dev) && !devmodel_may_return(dev)) ||
-		    time_after(jiffies, deadline))
-			return false;
+	while (devmodel_evict_all(dev) && !late) {
+		late = time_after(jiffies, deadline);
+		if (late)
+			devmodel_lost(dev, "removed with pages in HBM");
+		if (devmodel_is_lost(dev) && (late || !devmodel_may_return(dev)))
+			lost += devmodel_hbm_lose(dev);
 		schedule_timeout_uninterruptible(DEVMODEL_LOOK_AGAIN);
 	}
-	return true;
+	if (lost)
+		dev_err(&dev->pdev->dev, "%lu pages could not be brought back and stay lost\n",
+			lost);
+	return !READ_ONCE(dev->devmem.in_use);
 }
 
 static int devmodel_probe(struct pci_dev *pdev, const struct pci_device_id *id)
@@ -227,7 +239,7 @@ static int devmodel_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	if (!ret)
 		ret = map_rings(dev);
 	if (!ret)
-		ret = devmodel_reset(dev);
+		ret = devmodel_reset(dev, dev->identity.generation);
 	if (ret)
 		goto err_unmap;
 
@@ -244,6 +256,7 @@ static int devmodel_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	if (ret)
 		goto err_irqs;
 	devmodel_oracle_model(dev);
+	INIT_DELAYED_WORK(&dev->devmem.lost_work, devmodel_evict_lost_work);
 	ret = devmodel_devmem_init(dev);
 	if (ret)
 		goto err_thread;
@@ -290,13 +303,11 @@ static bool no_pages_left(struct devmodel_dev *dev)
 	return none;
 }
 
-/* Wait for the processes that map lost pages, then take down what was kept for them. */
+/* Wait for who holds on to the pages, then take down what was kept for them. */
 static void bury(struct devmodel_dev *dev)
 {
 	wait_event_idle(dev->devmem.empty, no_pages_left(dev));
 	devmodel_devmem_fini(dev);
-	devmodel_gone(dev);
-	unmap_bars(dev);
 	pci_dev_put(dev->pdev);
 	devmodel_dev_put(dev);
 }
@@ -308,23 +319,21 @@ static int undertaker(void *data)
 }
 
 /*
- * Processes still map pages whose bytes only the device has. Their touches end
- * in SIGBUS, and for that the struct pages and this module have to stay as long
- * as these processes do.
+ * Somebody holds on to pages in HBM, as a pipe does that they were spliced into.
+ * The struct pages and this module have to stay for as long as he does.
  */
-static void stay_lost(struct devmodel_dev *dev)
+static void leave_behind(struct devmodel_dev *dev)
 {
-	dev_err(&dev->pdev->dev, "%lu pages could not be brought back and stay lost\n",
+	dev_err(&dev->pdev->dev, "%lu pages in HBM are held on to, and stay\n",
 		dev->devmem.in_use);
-	devmodel_lost(dev, "removed with pages in HBM");
 	devmodel_hbm_hide(dev);
 	pci_dev_get(dev->pdev);
 	kref_get(&dev->ref);
 	if (!try_module_get(THIS_MODULE)) {
 		/* It is being unloaded, which nobody can stop any more. */
-		dev_err(&dev->pdev->dev, "unloading waits for the processes that map them\n");
+		dev_err(&dev->pdev->dev, "unloading waits for who holds on to them\n");
 		bury(dev);
-	} else if (IS_ERR(kthread_run(undertaker, dev, "%s-lost", dev->name))) {
+	} else if (IS_ERR(kthread_run(undertaker, dev, "%s-held", dev->name))) {
 		dev_err(&dev->pdev->dev, "no thread to wait for them: they stay for good\n");
 	}
 }
@@ -359,12 +368,11 @@ static void devmodel_remove(struct pci_dev *pdev)
 	kthread_stop(dev->fault_thread);
 	irqs_fini(dev);
 	settle(dev);
-	if (empty) {
-		devmodel_gone(dev);
-		unmap_bars(dev);
-	} else {
-		stay_lost(dev);
-	}
+	/* The next driver's, from here on. */
+	devmodel_gone(dev);
+	unmap_bars(dev);
+	if (!empty)
+		leave_behind(dev);
 	ida_free(&ids, dev->id);
 	pci_disable_device(pdev);
 	devmodel_dev_put(dev);
@@ -376,7 +384,7 @@ static void devmodel_shutdown(struct pci_dev *pdev)
 	struct devmodel_dev *dev = pci_get_drvdata(pdev);
 
 	if (!xchg(&dev->lost, true))
-		devmodel_reset(dev);
+		devmodel_reset(dev, dev->identity.generation);
 	pci_clear_master(pdev);
 }
 
@@ -429,6 +437,7 @@ static void __exit driver_exit_module(void)
 	devmodel_debugfs_exit();
 	/* Waits for workers that are about to end; none is at work, or we were not here. */
 	devmodel_fault_queues_exit();
+	devmodel_poison_exit();
 }
 
 module_init(driver_init_module);

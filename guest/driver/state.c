@@ -116,13 +116,18 @@ static u64 reset_begin(struct devmodel_dev *dev)
 /**
  * devmodel_reset() - have the device forget everything
  * @dev: the device; nobody else uses it yet
+ * @generation: the life that it is in. If its HBM does not outlive a life, it
+ *	empties it here, and not by itself: see loss.c.
  *
  * Return: 0, or -ETIMEDOUT.
  */
-int devmodel_reset(struct devmodel_dev *dev)
+int devmodel_reset(struct devmodel_dev *dev, u64 generation)
 {
 	unsigned long deadline = jiffies + DEVMODEL_TIMEOUT;
-	u64 epoch = reset_begin(dev);
+	u64 epoch;
+
+	WRITE_ONCE(dev->driver_regs->generation, generation);
+	epoch = reset_begin(dev);
 
 	/* The rings are empty once the device says so. */
 	while (virt_load_acquire(&dev->regs->reset_ack) != epoch) {
@@ -295,12 +300,12 @@ static void rings_restart(struct devmodel_dev *dev)
 }
 
 /**
- * devmodel_recover() - take on the next life of a lost device, if it has begun
+ * devmodel_has_returned() - has the next life of a lost device begun?
  * @dev: the device; called by the fault thread
  *
- * Return: whether it is running again.
+ * Return: whether devmodel_recover() may take it on.
  */
-bool devmodel_recover(struct devmodel_dev *dev)
+bool devmodel_has_returned(struct devmodel_dev *dev)
 {
 	struct devmodel_device_regs now;
 
@@ -308,18 +313,30 @@ bool devmodel_recover(struct devmodel_dev *dev)
 	if (virt_load_acquire(&dev->regs->magic) != DEVMODEL_MAGIC || !has_begun(dev))
 		return false;
 	memcpy(&now, dev->regs, sizeof(now));
-	if (!is_same(dev, &now)) {
-		dev_err_ratelimited(&dev->pdev->dev, "what came back is another device\n");
-		return false;
-	}
+	if (is_same(dev, &now))
+		return true;
+	dev_err_ratelimited(&dev->pdev->dev, "what came back is another device\n");
+	return false;
+}
+
+/**
+ * devmodel_recover() - take on the next life of a lost device
+ * @dev: the device; devmodel_has_returned() said so
+ *
+ * Return: whether it is running again.
+ */
+bool devmodel_recover(struct devmodel_dev *dev)
+{
+	u64 generation = READ_ONCE(dev->regs->generation);
+
 	rings_restart(dev);
-	if (devmodel_reset(dev))
+	if (devmodel_reset(dev, generation))
 		return false;
-	dev->identity.generation = now.generation;
+	dev->identity.generation = generation;
 	WRITE_ONCE(dev->generation, dev->generation + 1);
 	/* Whoever sees it running sees that it is another life. */
 	smp_store_release(&dev->lost, false);
-	dev_info(&dev->pdev->dev, "device back: generation %llu, after %u ms\n", now.generation,
+	dev_info(&dev->pdev->dev, "device back: generation %llu, after %u ms\n", generation,
 		 jiffies_to_msecs(jiffies - dev->lost_since));
 	wake_up_all(&dev->back);
 	return true;

@@ -38,6 +38,7 @@ int devmodel_stats_read(struct devmodel_dev *dev, struct devmodel_mirror *mirror
 	if (dev->devmem.ready) {
 		stats->hbm_bytes = dev->identity.hbm_size;
 		stats->hbm_bytes_in_use = (u64)devmodel_hbm_used(dev) << PAGE_SHIFT;
+		stats->hbm_bytes_failed = (u64)devmodel_hbm_failed(dev) << PAGE_SHIFT;
 	}
 	if (mirror) {
 		stats->my_device_faults = atomic64_read(&mirror->faults);

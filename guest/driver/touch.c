@@ -13,6 +13,7 @@
 
 #include "compat.h"
 #include "device.h"
+#include "loss.h"
 #include "migration.h"
 #include "state.h"
 #include "touch.h"
@@ -48,7 +49,11 @@ static vm_fault_t bring_back(struct migration *batch, struct vm_fault *vmf,
 	 * concern of who touched this one.
 	 */
 	switch (batch->outcome[0]) {
+	case DEVMODEL_OUTCOME_LOST:
+		return VM_FAULT_HWPOISON;
 	case DEVMODEL_OUTCOME_COPY_FAILED:
+		if (devmodel_page_is_lost(vmf->page, 0))
+			return VM_FAULT_HWPOISON;
 		/* The CPU looks again, and waits for the device. */
 		return devmodel_may_return(batch->from) ? 0 : VM_FAULT_SIGBUS;
 	case DEVMODEL_OUTCOME_NO_MEMORY:
@@ -62,7 +67,8 @@ static vm_fault_t bring_back(struct migration *batch, struct vm_fault *vmf,
  * devmodel_migrate_to_ram() - the CPU touched a private page
  * @vmf: the fault; mmap_lock is held
  *
- * Return: 0, VM_FAULT_OOM, or VM_FAULT_SIGBUS if the page cannot be brought back.
+ * Return: 0, VM_FAULT_OOM, VM_FAULT_HWPOISON if its bytes are lost, or VM_FAULT_SIGBUS
+ * if the device that has them is.
  */
 vm_fault_t devmodel_migrate_to_ram(struct vm_fault *vmf)
 {

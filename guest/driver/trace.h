@@ -116,7 +116,8 @@ TRACE_EVENT(devmodel_fault,
 		  __entry->npages,
 		  __print_symbolic(__entry->access, { DEVMODEL_ACCESS_READ, "read" },
 				   { DEVMODEL_ACCESS_WRITE, "write" },
-				   { DEVMODEL_ACCESS_ATOMIC, "atomic" }),
+				   { DEVMODEL_ACCESS_ATOMIC, "atomic" },
+				   { DEVMODEL_ACCESS_POISON, "poison" }),
 		  __entry->ret)
 );
 

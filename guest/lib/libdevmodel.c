@@ -80,6 +80,7 @@ const char *devmodel_outcome_name(enum devmodel_outcome outcome)
 		[DEVMODEL_OUTCOME_NO_MEMORY] = "NO_MEMORY",
 		[DEVMODEL_OUTCOME_COPY_FAILED] = "COPY_FAILED",
 		[DEVMODEL_OUTCOME_BUSY] = "BUSY",
+		[DEVMODEL_OUTCOME_LOST] = "LOST",
 	};
 
 	return name_of(names, COUNT(names), outcome);
@@ -230,10 +231,11 @@ int devmodel_run_v(int dev, struct devmodel_wait *end, const char *program,
 {
 	static const struct {
 		const char *name, *lacks;
-	} access[3] = {
+	} access[4] = {
 		[DEVMODEL_ACCESS_READ] = { "read", "mapped or not readable" },
 		[DEVMODEL_ACCESS_WRITE] = { "write", "mapped or not writable" },
 		[DEVMODEL_ACCESS_ATOMIC] = { "atomic", "writable memory that a device can have alone" },
+		[DEVMODEL_ACCESS_POISON] = { "access", "whole any more: this HBM failed" },
 	};
 	int64_t handle;
 

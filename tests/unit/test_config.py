@@ -117,7 +117,8 @@ MISTAKES = {
     ),
     "page size": (
         "devices: [{page_shift: 16}]",
-        "devices[0].page_shift: unknown key; known here: model, hbm, node, programs, faults",
+        "devices[0].page_shift: unknown key; known here: model, hbm, hbm_survives, node, programs, "
+        "faults",
     ),
     "devices no list": (
         "devices: private",
@@ -138,7 +139,7 @@ MISTAKES = {
     "unknown fault, far off": (
         "devices: [{faults: {fire: 1}}]",
         "devices[0].faults.fire: unknown key; known here: lost_invalidate, late_invalidate, "
-        "lost_dirty, stuck_address_line",
+        "lost_dirty, stuck_address_line, failing_page",
     ),
     "fault that cannot be": (
         "devices: [{faults: {stuck_address_line: 3}}]",

@@ -57,7 +57,10 @@ def test_without_a_device_the_error_is_one_line(programs: Path, tmp_path: Path) 
     arguments = {
         "dm-run": ["fill", "@8", "1", "1"],
         "dm-hold": ["/go", "/told"],
+        "dm-failing": ["1"],
         "dm-lost": ["/go", "/told"],
+        "dm-splice": ["/ready"],
+        "dm-watch": ["/ready"],
         "dm-stall": ["/told"],
         "dm-long": ["migrate"],
         "patterns": ["stream"],

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Pages that have no bytes. */
+#ifndef _DEVMODEL_POISON_H
+#define _DEVMODEL_POISON_H
+
+struct page;
+
+void devmodel_poison_reserve(unsigned long pages);
+struct page *devmodel_poison_page(unsigned int order);
+void devmodel_poison_exit(void);
+
+#endif /* _DEVMODEL_POISON_H */
