@@ -1,9 +1,9 @@
-"""Writes the C headers and the reference pages from the declarations."""
+"""Writes the C headers, the Python module and the reference pages from the declarations."""
 
 from enum import IntEnum, IntFlag
 from pathlib import Path
 
-from devmodel.abi import counters, ioctl, layout, pagetable, registers, rings, trace
+from devmodel.abi import counters, ioctl, layout, pagetable, python, registers, rings, trace
 from devmodel.abi.counters import Counter
 from devmodel.abi.record import Field, Record
 
@@ -36,17 +36,17 @@ def _c_struct(record: type[Record]) -> list[str]:
     return ["", *comment, f"struct {record.C_NAME} {{", *map(_c_field, record.FIELDS), "};"]
 
 
-# Checked by every C compiler that sees a layout; for C alone, as C++ spells it otherwise.
+# Checked by every compiler that sees a layout.
 ASSERT_MACROS = """
-#ifndef __cplusplus
-#define DEVMODEL_SIZE(type, size) \\
-	_Static_assert(sizeof(struct type) == (size), #type)
-#define DEVMODEL_AT(type, field, at) \\
-	_Static_assert(__builtin_offsetof(struct type, field) == (at), #type "." #field)
+#ifdef __cplusplus
+#define DEVMODEL_ASSERT static_assert
 #else
-#define DEVMODEL_SIZE(type, size)
-#define DEVMODEL_AT(type, field, at)
-#endif"""
+#define DEVMODEL_ASSERT _Static_assert
+#endif
+#define DEVMODEL_SIZE(type, size) \\
+	DEVMODEL_ASSERT(sizeof(struct type) == (size), #type)
+#define DEVMODEL_AT(type, field, at) \\
+	DEVMODEL_ASSERT(__builtin_offsetof(struct type, field) == (at), #type "." #field)"""
 
 
 def _c_asserts(records: tuple[type[Record], ...]) -> list[str]:
@@ -247,6 +247,7 @@ def outputs() -> dict[Path, str]:
         ROOT / "guest/uapi/devmodel.h": uapi_header(),
         ROOT / "guest/uapi/devmodel_stats.h": stats_header(),
         ROOT / "guest/driver/counters.h": counters_header(),
+        ROOT / "guest/python/libdevmodel/abi.py": python.module(NOTE),
         ROOT / "docs/abi.md": reference(),
         ROOT / "docs/counters.md": counters_page(),
     }

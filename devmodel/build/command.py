@@ -1,4 +1,7 @@
-"""Running a build's commands: output to a log, its lines counted, its failure explained."""
+"""Running a build's commands: output to a log, its lines counted, its failure explained.
+
+Or, where the command is the user's own, everything as it is.
+"""
 
 import os
 import shlex
@@ -79,3 +82,17 @@ def run(
             details="\n".join(telling[-TAIL:]),
             log=log,
         )
+
+
+def call(argv: Sequence[str]) -> int:
+    """Run `argv` with this process's own output; its exit code, as a shell tells it.
+
+    Its stdin is a pipe that ends when this process does.
+    """
+    with subprocess.Popen(argv, env=build_environment(), stdin=subprocess.PIPE) as process:
+        try:
+            code = process.wait()
+        except BaseException:
+            process.kill()
+            raise
+    return code if code >= 0 else 128 - code

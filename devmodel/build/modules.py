@@ -44,7 +44,7 @@ def driver(kernel: Kernel, reporter: Reporter) -> Path | None:
 
     def build(target: Path) -> None:
         # The driver includes ../uapi: keep the shape of guest/.
-        _copy(sources, target / "guest")
+        copy(sources, target / "guest")
         folder = target / "guest/driver"
         with reporter.step("building the driver", 40) as step:
             external(kernel, folder, target / "build.log", step)
@@ -92,7 +92,7 @@ def programs(reporter: Reporter) -> list[Path]:
     tools = tree.obtain(reporter)
 
     def build(target: Path) -> None:
-        _copy(sources, target / "guest")
+        copy(sources, target / "guest")
         out = target / "out"
         out.mkdir()
         with reporter.step("building the guest programs", len(sources)) as step:
@@ -118,11 +118,12 @@ def built_programs(entry: Path) -> list[Path]:
     return [path for path in cache.tree_files(entry / "out") if os.access(path, os.X_OK)]
 
 
-def _copy(sources: list[Path], target: Path) -> None:
+def copy(sources: list[Path], target: Path) -> None:
+    """Copy files of guest/ below `target`, each into the folder that it has in guest/."""
     for path in sources:
-        copy = target / path.relative_to(paths.GUEST)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(path, copy)
+        place = target / path.relative_to(paths.GUEST)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, place)
 
 
 def _cpus() -> int:

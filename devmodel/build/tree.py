@@ -3,14 +3,20 @@
 One folder in the cache, at versions that a lock names (`devmodel.build.lock`), so that what this
 machine has installed hardly matters: Python, tar and namespaces (`devmodel.build.sandbox`) are all
 that is asked of it. No root and no package manager is needed to make it.
+
+C++ is only programs of users: its compiler comes when one is first built, into a second tree, whose
+files are otherwise the first one's.
 """
 
+import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from devmodel import paths
 from devmodel.build import command, debs, sandbox
+from devmodel.build.archive import Archive, Package
 from devmodel.build.lock import Lock, Request
 from devmodel.progress import Reporter
 
@@ -31,6 +37,7 @@ TOOLS = (
     "proot",
 )
 COMPILER = "gcc-14"
+CPLUSPLUS = "g++"
 KIND = "trees"
 # What an installed system gets from update-alternatives.
 ALTERNATIVES = {"awk": "mawk", "cc": "gcc"}
@@ -66,9 +73,7 @@ class Tree:
         """`command.run`, in the tree: of this machine it sees the cache, and `folders`."""
         words = [str(word) for word in argv]
         command.run(
-            sandbox.wrap(
-                self.path, words, cwd=cwd or log.parent, folders=[paths.cache(), *folders]
-            ),
+            self._wrapped(words, cwd or log.parent, folders),
             shown=words,
             leash=True,
             what=what,
@@ -76,6 +81,13 @@ class Tree:
             environment=environment,
             each_line=each_line,
         )
+
+    def call(self, argv: Sequence[object], *, cwd: Path, folders: Sequence[Path]) -> int:
+        """`command.call`, in the tree."""
+        return command.call(self._wrapped([str(word) for word in argv], cwd, folders))
+
+    def _wrapped(self, words: Sequence[str], cwd: Path, folders: Sequence[Path]) -> list[str]:
+        return sandbox.wrap(self.path, words, cwd=cwd, folders=[paths.cache(), *folders])
 
     def native(self, program: str) -> list[str]:
         """A command that runs /usr/PROGRAM of the tree outside of it, with its own libraries."""
@@ -94,6 +106,44 @@ def find() -> Tree | None:
     """The tools tree if it is in the cache; nothing is asked."""
     found = debs.find(KIND, REQUEST, prefix=REQUEST.name)
     return None if found is None else Tree(*found)
+
+
+def cplusplus(reporter: Reporter) -> Tree:
+    """The tools with a C++ compiler and library, made if need be. HostNotReady as for `obtain`."""
+    tools = obtain(reporter)
+
+    def build(target: Path, _: Path, lock: Lock, reporter: Reporter) -> None:
+        # Links to the files of the other: what is unpacked over one takes its place.
+        shutil.copytree(
+            tools.path, target, symlinks=True, copy_function=os.link, dirs_exist_ok=True
+        )
+        debs.unpack(lock.packages, target, reporter, CPLUSPLUS)
+
+    request, prefix = _cplusplus(tools)
+    path, lock = debs.obtain(KIND, request, build, reporter, prefix=prefix)
+    # Of a package that both have, the last one's version.
+    return Tree(path, replace(lock, packages=(*tools.lock.packages, *lock.packages)))
+
+
+def find_cplusplus(tools: Tree) -> Path | None:
+    """Where `cplusplus` has the tree that goes with `tools`, if it is in the cache."""
+    request, prefix = _cplusplus(tools)
+    found = debs.find(KIND, request, prefix=prefix)
+    return None if found is None else found[0]
+
+
+def _cplusplus(tools: Tree) -> tuple[Request, str]:
+    """What C++ needs beside those tools, newer versions of them included; what its tree is called.
+
+    The archive may have moved on, and gcc and g++ must be of one version.
+    """
+    known = {(package.name, package.version) for package in tools.lock.packages}
+
+    def resolve(archive: Archive) -> list[Package]:
+        return [p for p in archive.closure([CPLUSPLUS]) if (p.name, p.version) not in known]
+
+    digest = tools.lock.digest
+    return Request(CPLUSPLUS, (CPLUSPLUS, digest), SUITES, resolve), f"{CPLUSPLUS}-{digest[:8]}"
 
 
 def unpacked(request: Request, reporter: Reporter) -> tuple[Path, Lock]:

@@ -12,6 +12,7 @@ import devmodel
 from devmodel.cli import (
     build,
     cache,
+    cc,
     check,
     compare,
     demo,
@@ -56,6 +57,9 @@ EXAMPLES = """\
   $ devmodel kernels
   $ devmodel run private --kernel 7.2 -- uname -r
 
+- a program of your own for a guest, in C or C++:
+  $ devmodel cc saxpy.c -o saxpy
+
 - see the QEMU command line, to paste it somewhere:
   $ devmodel run private --dry-run
 
@@ -83,7 +87,10 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"{PROGRAM} {devmodel.__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (doctor, kernels, build, cache, run, vms, demo, compare, probe, hmm_tests, check):
+    for module in (
+        *(doctor, kernels, build, cache, run, vms, cc),
+        *(demo, compare, probe, hmm_tests, check),
+    ):
         module.add_commands(commands)
     return top
 

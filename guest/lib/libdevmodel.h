@@ -18,13 +18,18 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
-#include "../uapi/devmodel.h"
+#include "devmodel.h"
 
 #define DEVMODEL_DEFAULT_PATH	"/dev/devmodel0"
 /* How long devmodel_run() waits. Nothing waits for ever. */
 #define DEVMODEL_RUN_MS		60000
 #define DEVMODEL_MAX_ARGS	8
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 /*
  * Open a device: @path, or $DEVMODEL_DEVICE, or /dev/devmodel0. Returns a file
@@ -99,32 +104,100 @@ const char *devmodel_status_name(enum devmodel_status status);
 const char *devmodel_outcome_name(enum devmodel_outcome outcome);
 const char *devmodel_place_name(enum devmodel_place place);
 
+/* A float as the argument of a program that says it takes a float's bits. */
+static inline uint64_t devmodel_float_bits(float value)
+{
+	uint32_t bits;
+
+	memcpy(&bits, &value, sizeof(bits));
+	return bits;
+}
+
+#ifdef __cplusplus
+}
+#endif
+
 /*
  * devmodel_launch(dev, "name", args...) and devmodel_run(dev, &end, "name", args...)
- * take up to 8 pointers and integers. As macros, because a variadic function
- * would read garbage where an int was given for a 64-bit argument.
+ * take up to 8 integers and pointers; nothing else compiles, a float neither: is it one, or
+ * its bits? No functions, because a variadic function would read garbage where an int was
+ * given for a 64-bit argument, and C++ has no template by the name of a struct.
  */
-#define DEVMODEL_U64_1(a)	(uint64_t)(a)
-#define DEVMODEL_U64_2(a, ...)	(uint64_t)(a), DEVMODEL_U64_1(__VA_ARGS__)
-#define DEVMODEL_U64_3(a, ...)	(uint64_t)(a), DEVMODEL_U64_2(__VA_ARGS__)
-#define DEVMODEL_U64_4(a, ...)	(uint64_t)(a), DEVMODEL_U64_3(__VA_ARGS__)
-#define DEVMODEL_U64_5(a, ...)	(uint64_t)(a), DEVMODEL_U64_4(__VA_ARGS__)
-#define DEVMODEL_U64_6(a, ...)	(uint64_t)(a), DEVMODEL_U64_5(__VA_ARGS__)
-#define DEVMODEL_U64_7(a, ...)	(uint64_t)(a), DEVMODEL_U64_6(__VA_ARGS__)
-#define DEVMODEL_U64_8(a, ...)	(uint64_t)(a), DEVMODEL_U64_7(__VA_ARGS__)
-#define DEVMODEL_COUNT_(_1, _2, _3, _4, _5, _6, _7, _8, n, ...) n
-#define DEVMODEL_COUNT(...)	DEVMODEL_COUNT_(__VA_ARGS__, 8, 7, 6, 5, 4, 3, 2, 1, 0)
-#define DEVMODEL_PASTE_(a, b)	a##b
-#define DEVMODEL_PASTE(a, b)	DEVMODEL_PASTE_(a, b)
+#ifdef __cplusplus
+#include <type_traits>
+
+namespace devmodel {
+
+template <typename Pointed>
+inline uint64_t word(Pointed *address)
+{
+	return reinterpret_cast<uintptr_t>(address);
+}
+
+template <typename Number>
+inline uint64_t word(Number number)
+{
+	static_assert(std::is_integral<Number>::value || std::is_enum<Number>::value,
+		      "a program takes integers and pointers; see devmodel_float_bits()");
+	return static_cast<uint64_t>(number);
+}
+
+template <typename... Args>
+inline int64_t launch(int dev, const char *program, Args... args)
+{
+	static_assert(sizeof...(args) <= DEVMODEL_MAX_ARGS, "a program takes 8 arguments");
+	const uint64_t words[] = { word(args)..., 0 };
+
+	return devmodel_launch_v(dev, program, sizeof...(args), words);
+}
+
+template <typename... Args>
+inline int run(int dev, struct devmodel_wait *end, const char *program, Args... args)
+{
+	static_assert(sizeof...(args) <= DEVMODEL_MAX_ARGS, "a program takes 8 arguments");
+	const uint64_t words[] = { word(args)..., 0 };
+
+	return devmodel_run_v(dev, end, program, sizeof...(args), words);
+}
+
+} /* namespace devmodel */
+
+#define devmodel_launch(...)	devmodel::launch(__VA_ARGS__)
+#define devmodel_run(...)	devmodel::run(__VA_ARGS__)
+
+#else /* C */
+
+#define DEVMODEL_WORD(a) \
+	((uint64_t)_Generic((a), float: (void)0, double: (void)0, long double: (void)0, \
+			    default: (a)))
+#define DEVMODEL_WORDS_0(name)
+#define DEVMODEL_WORDS_1(name, a)      DEVMODEL_WORD(a),
+#define DEVMODEL_WORDS_2(name, a, ...) DEVMODEL_WORD(a), DEVMODEL_WORDS_1(name, __VA_ARGS__)
+#define DEVMODEL_WORDS_3(name, a, ...) DEVMODEL_WORD(a), DEVMODEL_WORDS_2(name, __VA_ARGS__)
+#define DEVMODEL_WORDS_4(name, a, ...) DEVMODEL_WORD(a), DEVMODEL_WORDS_3(name, __VA_ARGS__)
+#define DEVMODEL_WORDS_5(name, a, ...) DEVMODEL_WORD(a), DEVMODEL_WORDS_4(name, __VA_ARGS__)
+#define DEVMODEL_WORDS_6(name, a, ...) DEVMODEL_WORD(a), DEVMODEL_WORDS_5(name, __VA_ARGS__)
+#define DEVMODEL_WORDS_7(name, a, ...) DEVMODEL_WORD(a), DEVMODEL_WORDS_6(name, __VA_ARGS__)
+#define DEVMODEL_WORDS_8(name, a, ...) DEVMODEL_WORD(a), DEVMODEL_WORDS_7(name, __VA_ARGS__)
+#define DEVMODEL_NTH(name, _1, _2, _3, _4, _5, _6, _7, _8, _9, _10, n, ...) n
+#define DEVMODEL_COUNT(...) \
+	DEVMODEL_NTH(__VA_ARGS__, AT_MOST_8, AT_MOST_8, 8, 7, 6, 5, 4, 3, 2, 1, 0, 0)
+#define DEVMODEL_PASTE_(a, b)	 a##b
+#define DEVMODEL_PASTE(a, b)	 DEVMODEL_PASTE_(a, b)
+#define DEVMODEL_FIRST(name, ...) name
+/* A program's name and its arguments as three: the name, how many, an array. */
 #define DEVMODEL_ARGS(...) \
+	DEVMODEL_FIRST(__VA_ARGS__, 0), \
 	DEVMODEL_COUNT(__VA_ARGS__), \
 	(const uint64_t[]){ \
-		DEVMODEL_PASTE(DEVMODEL_U64_, DEVMODEL_COUNT(__VA_ARGS__))(__VA_ARGS__) \
+		DEVMODEL_PASTE(DEVMODEL_WORDS_, DEVMODEL_COUNT(__VA_ARGS__))(__VA_ARGS__) 0 \
 	}
 
-#define devmodel_launch(dev, program, ...) \
-	devmodel_launch_v(dev, program, DEVMODEL_ARGS(__VA_ARGS__))
-#define devmodel_run(dev, end, program, ...) \
-	devmodel_run_v(dev, end, program, DEVMODEL_ARGS(__VA_ARGS__))
+#define devmodel_launch(dev, ...) \
+	devmodel_launch_v(dev, DEVMODEL_ARGS(__VA_ARGS__))
+#define devmodel_run(dev, end, ...) \
+	devmodel_run_v(dev, end, DEVMODEL_ARGS(__VA_ARGS__))
+
+#endif /* __cplusplus */
 
 #endif /* _LIBDEVMODEL_H */

@@ -302,15 +302,15 @@ struct devmodel_stats {
 #define DEVMODEL_IOC_SNAPSHOT	_IOWR(DEVMODEL_IOC_MAGIC, 5, struct devmodel_snapshot)
 #define DEVMODEL_IOC_STATS	_IOR(DEVMODEL_IOC_MAGIC, 6, struct devmodel_stats)
 
-#ifndef __cplusplus
-#define DEVMODEL_SIZE(type, size) \
-	_Static_assert(sizeof(struct type) == (size), #type)
-#define DEVMODEL_AT(type, field, at) \
-	_Static_assert(__builtin_offsetof(struct type, field) == (at), #type "." #field)
+#ifdef __cplusplus
+#define DEVMODEL_ASSERT static_assert
 #else
-#define DEVMODEL_SIZE(type, size)
-#define DEVMODEL_AT(type, field, at)
+#define DEVMODEL_ASSERT _Static_assert
 #endif
+#define DEVMODEL_SIZE(type, size) \
+	DEVMODEL_ASSERT(sizeof(struct type) == (size), #type)
+#define DEVMODEL_AT(type, field, at) \
+	DEVMODEL_ASSERT(__builtin_offsetof(struct type, field) == (at), #type "." #field)
 
 DEVMODEL_SIZE(devmodel_info, 48);
 DEVMODEL_AT(devmodel_info, abi_major, 0);
