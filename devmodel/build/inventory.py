@@ -16,6 +16,7 @@ from devmodel.build import (
     emulator,
     image,
     kernel,
+    library,
     modules,
     own,
     selftests,
@@ -61,6 +62,9 @@ def used() -> dict[Path, str]:
         return found
     programs = cache.folder("programs", modules.programs_name(tools))
     found[programs] = "the guest's programs"
+    found[cache.folder(library.KIND, library.name(tools))] = "what programs of users are built with"
+    if (cplusplus := tree.find_cplusplus(tools)) is not None:
+        found[cplusplus] = "what builds C++"
     for name, config in NAMED.items():
         if config.source is not None:
             uses = {**dict.fromkeys(_sources(config), f"source of {name}")}

@@ -137,9 +137,9 @@ def _cplusplus(tools: Tree) -> tuple[Request, str]:
 
     The archive may have moved on, and gcc and g++ must be of one version.
     """
-    known = {(package.name, package.version) for package in tools.lock.packages}
 
     def resolve(archive: Archive) -> list[Package]:
+        known = {(package.name, package.version) for package in tools.lock.packages}
         return [p for p in archive.closure([CPLUSPLUS]) if (p.name, p.version) not in known]
 
     digest = tools.lock.digest

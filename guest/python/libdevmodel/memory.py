@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import mmap
+import os
 import struct
 from array import array
 from typing import Any
 
-PAGE = mmap.PAGESIZE
+PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Memory:
