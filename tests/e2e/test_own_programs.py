@@ -27,6 +27,22 @@ def said(line: str, model: str) -> None:
     assert int(match[1]) > 0
 
 
+def page(language: str) -> str:
+    """What docs/programs.md shows in a language."""
+    text = (Path(__file__).resolve().parents[2] / "docs/programs.md").read_text()
+    return text.partition(f"```{language}\n")[2].partition("```")[0]
+
+
+@pytest.mark.parametrize("config", ["private"], indirect=True)
+def test_what_the_page_shows_in_c(vm: Machine, tmp_path: Path) -> None:
+    source, program = tmp_path / "first.c", tmp_path / "first"
+    source.write_text(page("c"))
+    assert compiler.run([str(source), "-o", str(program)], QUIET) == 0
+    vm.put(program, "/tmp/first")
+    done = vm.run("chmod +x /tmp/first && /tmp/first").check()
+    assert done.stdout == "1000 words, the last is 42\n"
+
+
 @pytest.mark.parametrize("config", MODELS, indirect=True)
 @pytest.mark.parametrize("source", ["saxpy.c", "saxpy.cc"])
 def test_an_example_in_c(source: str, vm: Machine, config: str, tmp_path: Path) -> None:
@@ -105,4 +121,5 @@ def test_python() -> None:
         start += ["/mnt/usr/bin/python3.13"]
         said(vm.run([*start, "/mnt/examples/saxpy.py"]).check().stdout, "private")
         assert vm.run([*start, "-c", SCRIPT]).check().stdout == SAYS
+        assert vm.run([*start, "-c", page("python")]).check().stdout == "256 pages moved\n"
         vm.check()

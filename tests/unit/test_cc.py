@@ -1,9 +1,11 @@
 """`devmodel cc`: programs of users, built by the tools and run here, where there is no device."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from devmodel.errors import ConfigError
 from devmodel.progress import Reporter
 
 QUIET = Reporter(quiet=True)
+ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = paths.GUEST / "examples"
 HELLO = """\
 #include <stdio.h>
@@ -161,6 +164,14 @@ def test_an_example_builds_without_warnings(source: str, standard: str, here: Pa
     assert done.stderr == ""
     # It has the library's own words.
     assert "is the driver loaded (modprobe devmodel)?" in said(program, code=1)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/programs.md"])
+def test_what_a_page_shows_compiles(page: str, here: Path) -> None:
+    for block in re.findall(r"```c\n(.*?)```", (ROOT / page).read_text(), re.DOTALL):
+        (here / "first.c").write_text(textwrap.dedent(block))
+        assert cc("-Wall", "-Wextra", "-Werror", "first.c", "-o", "first").stderr == ""
+        assert "is the driver loaded" in said(here / "first", code=1)
 
 
 # --- the library, for other build systems

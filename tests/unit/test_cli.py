@@ -34,6 +34,7 @@ COMMANDS = (
     "exec",
     "ssh",
     "logs",
+    "cc",
     "demo",
     "compare",
     "probe",
