@@ -50,12 +50,13 @@ def folder(kind: str, name: str) -> Path:
 
 
 def size(path: Path) -> int:
-    """Bytes that the files below `path` take on the disk."""
+    """Bytes that the files below `path` take on the disk; of a file with more names, its part."""
     found = 0
     for folder, _, names in os.walk(path):
         for name in names:
             with contextlib.suppress(FileNotFoundError):
-                found += Path(folder, name).lstat().st_blocks * 512
+                status = Path(folder, name).lstat()
+                found += status.st_blocks * 512 // status.st_nlink
     return found
 
 

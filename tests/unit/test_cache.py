@@ -101,3 +101,13 @@ def test_a_second_builder_waits_for_the_first() -> None:
     second.join(10)
     assert count == [1]
     assert waits == [f"waiting for another process that builds {cache.folder('things', 'abc')}"]
+
+
+def test_what_two_entries_share_is_counted_once(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "a/file").write_bytes(bytes(1 << 20))
+    alone = cache.size(tmp_path)
+    (tmp_path / "b/file").hardlink_to(tmp_path / "a/file")
+    assert cache.size(tmp_path / "a") == cache.size(tmp_path / "b") == alone // 2
+    assert cache.size(tmp_path) == alone

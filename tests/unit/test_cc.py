@@ -12,7 +12,7 @@ import pytest
 
 import devmodel
 from devmodel import paths
-from devmodel.build import cache, compiler, library
+from devmodel.build import cache, compiler, library, tree
 from devmodel.cli import main as cli
 from devmodel.errors import ConfigError
 from devmodel.progress import Reporter
@@ -35,6 +35,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir(parents=True)
     monkeypatch.chdir(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def tools() -> None:
+    """What is fetched or built once, which is said, is here."""
+    tree.cplusplus(QUIET)
+    library.obtain(QUIET)
 
 
 def cc(*words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
@@ -157,6 +164,7 @@ def test_for_machines(here: Path) -> None:
     ("source", "standard"),
     [("saxpy.c", "gnu11"), ("saxpy.c", "gnu23"), ("saxpy.cc", "c++17"), ("saxpy.cc", "c++20")],
 )
+@pytest.mark.usefixtures("tools")
 def test_an_example_builds_without_warnings(source: str, standard: str, here: Path) -> None:
     program = here / "saxpy"
     words = [f"-std={standard}", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-o", str(program)]
@@ -166,6 +174,7 @@ def test_an_example_builds_without_warnings(source: str, standard: str, here: Pa
     assert "is the driver loaded (modprobe devmodel)?" in said(program, code=1)
 
 
+@pytest.mark.usefixtures("tools")
 @pytest.mark.parametrize("page", ["README.md", "docs/programs.md"])
 def test_what_a_page_shows_compiles(page: str, here: Path) -> None:
     for block in re.findall(r"```c\n(.*?)```", (ROOT / page).read_text(), re.DOTALL):
