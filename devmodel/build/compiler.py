@@ -5,6 +5,7 @@ whole from the top (`/home`): what a source includes lies beside it, or a few fo
 """
 
 import difflib
+import os
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -102,9 +103,10 @@ def _is_cplusplus(words: Sequence[str], inputs: Sequence[str]) -> bool:
 def _folders(words: Sequence[str], inputs: Sequence[str]) -> list[Path]:
     """What the compiler must see of this machine, each from the top."""
     here = Path.cwd()
-    files = [place for name in inputs for place in (here / name, (here / name).resolve())]
+    files = [Path(os.path.normpath(here / name)) for name in inputs]
+    files += [path.resolve() for path in files]
     # An absolute path at the end of an option: -I/home/me/include.
-    named = [Path(word[word.index("/") :]) for word in words if "/" in word]
+    named = [Path(os.path.normpath(word[word.index("/") :])) for word in words if "/" in word]
     for path in (here / "it", *files):
         if len(path.parts) > 2 and path.parts[1] in OWN:
             raise ConfigError(

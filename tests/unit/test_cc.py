@@ -110,6 +110,21 @@ def test_what_is_cplusplus(words: list[str], is_it: bool) -> None:
     assert compiler._is_cplusplus(words, list(compiler._inputs(words))) is is_it
 
 
+def test_which_folders_the_compiler_sees(here: Path) -> None:
+    (here / "it.c").symlink_to("/var/elsewhere/it.c")
+    top = Path(*here.parts[:2])
+
+    def seen(*words: str) -> set[Path]:
+        return set(compiler._folders(words, list(compiler._inputs(words))))
+
+    assert seen() == seen("x.c", "-Iinclude", "-DX=a/b", "-I/no-such/folder") == {top}
+    assert seen("x.c", "-I/var/include") == {top, Path("/var")}
+    assert seen("x.c", "-L", "/var/lib") == {top, Path("/var")}
+    assert seen("it.c") == seen("/var/it.c") == {top, Path("/var")}
+    assert seen("../" * 20 + "var/it.c") == {top, Path("/var")}
+    assert seen("x.c", "-I/usr/include", "-I/etc") == {top}
+
+
 # --- programs
 
 
