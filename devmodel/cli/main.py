@@ -68,7 +68,7 @@ EXAMPLES = """\
   $ devmodel check out
 
 exit codes:
-  the guest command's own, for run and exec; otherwise
+  the guest command's own, for run and exec; the compiler's, for cc; otherwise
   0 done          2 wrong usage or configuration   3 this machine is not ready
   4 build failed  5 launch failed                  6 the guest was not ready in time
   124 the command took too long       250 kernel panic
