@@ -12,7 +12,7 @@ from libdevmodel.record import Record
 
 ABI_MAJOR = 1
 ABI_MINOR = 0
-LAYOUT_HASH = 0x8CE20E19CB58FF66
+LAYOUT_HASH = 0x38916F3DA6B8AB0C
 PLACE_SHIFT = 8
 
 
@@ -38,15 +38,17 @@ class Status(IntEnum):
     FAULT = 6
     KILLED = 7
     PROGRAM_ERROR = 8
+    POISONED = 9
     PENDING = 0xFFFF
 
 
 class Access(IntEnum):
-    """What a device access wanted."""
+    """What a device access wanted; POISON: whatever it wanted, the memory it came to failed."""
 
     READ = 0
     WRITE = 1
     ATOMIC = 2
+    POISON = 3
 
 
 class Target(IntEnum):
@@ -72,6 +74,7 @@ class PageOutcome(IntEnum):
     NO_MEMORY = 3
     COPY_FAILED = 4
     BUSY = 5
+    LOST = 6
 
 
 class PageState(IntFlag):
@@ -276,7 +279,7 @@ class Snapshot(Record):
 class Stats(Record):
     """DEVMODEL_IOC_STATS: all that is counted, and how things stand."""
 
-    REQUEST: ClassVar[int] = 0x8150DE06
+    REQUEST: ClassVar[int] = 0x8160DE06
     LAYOUT: ClassVar[dict[str, str]] = {
         "device_faults": "Q",
         "cpu_faults": "Q",
@@ -286,6 +289,7 @@ class Stats(Record):
         "pages_from_peer": "Q",
         "pages_to_peer": "Q",
         "pages_zeroed": "Q",
+        "pages_lost": "Q",
         "pages_failed": "Q",
         "invalidates": "Q",
         "pages_dirtied": "Q",
@@ -313,6 +317,7 @@ class Stats(Record):
         "pages_aside": "Q",
         "hbm_bytes": "Q",
         "hbm_bytes_in_use": "Q",
+        "hbm_bytes_failed": "Q",
         "lost": "Q",
         "generation": "Q",
         "restarts": "Q",
@@ -338,6 +343,8 @@ class Stats(Record):
     """pages that another device took out of this one's HBM"""
     pages_zeroed: int = 0
     """of pages_to_device: empty pages, filled and not copied"""
+    pages_lost: int = 0
+    """pages whose bytes the HBM lost: who maps one gets SIGBUS for a touch"""
     pages_failed: int = 0
     """pages that a migration left where they were"""
     invalidates: int = 0
@@ -392,6 +399,8 @@ class Stats(Record):
     """HBM in all"""
     hbm_bytes_in_use: int = 0
     """HBM that holds pages now"""
+    hbm_bytes_failed: int = 0
+    """HBM that failed, and is given out no more"""
     lost: int = 0
     """1 while the device is lost, else 0"""
     generation: int = 0
@@ -418,6 +427,7 @@ RISING = (
     "pages_from_peer",
     "pages_to_peer",
     "pages_zeroed",
+    "pages_lost",
     "pages_failed",
     "invalidates",
     "pages_dirtied",
