@@ -206,13 +206,14 @@ class Device:
         if self._trace is not None:
             self._trace.reset(epoch)
         self._counter_page.clear()
-        if self._empty_hbm is not None and self._words[_LIFE] == self.identity.generation:
-            self._empty_hbm()
-            self._empty_hbm = None
         self._epoch = epoch
         self._ready = True
         self._armed = False
         self._words[_RESET_ACK] = epoch
+        if self._empty_hbm is not None and self._words[_LIFE] == self.identity.generation:
+            # Acknowledged already: a lot of memory takes seconds, and nothing is served before.
+            self._empty_hbm()
+            self._empty_hbm = None
 
     def close(self) -> None:
         """The device is not stepped any more: end its trace, if there is one."""

@@ -64,13 +64,22 @@ static int devmem_range(struct devmodel_dev *dev)
 	}
 	range->start = pci_resource_start(dev->pdev, 2) + offset;
 	range->end = range->start + size - 1;
-	/* The driver before may have had to leave pages behind, see leave_behind() in pci.c. */
-	if (pfn_valid(PHYS_PFN(range->start))) {
-		dev_err(&dev->pdev->dev, "pages in HBM are held on to still\n");
-		return -EBUSY;
-	}
 	devmem->pagemap.type = MEMORY_DEVICE_COHERENT;
 	return 0;
+}
+
+/**
+ * devmodel_devmem_is_held() - did the driver before have to leave pages behind?
+ * @dev: the device; its model is chosen
+ *
+ * Then the device is not to be reset either, as that may empty its HBM.
+ */
+bool devmodel_devmem_is_held(struct devmodel_dev *dev)
+{
+	u64 start = pci_resource_start(dev->pdev, 2) + dev->identity.hbm_offset;
+
+	return dev->model == DEVMODEL_MODEL_COHERENT && dev->identity.hbm_offset &&
+	       pfn_valid(PHYS_PFN(start));
 }
 
 static void devmem_free_range(struct devmodel_dev *dev)

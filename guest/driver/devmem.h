@@ -53,6 +53,7 @@ struct devmodel_devmem {
 	bool ready;
 };
 
+bool devmodel_devmem_is_held(struct devmodel_dev *dev);
 int devmodel_devmem_init(struct devmodel_dev *dev);
 void devmodel_devmem_fini(struct devmodel_dev *dev);
 

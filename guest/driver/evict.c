@@ -38,8 +38,6 @@
 
 /* Pages to move out at least, so that not each single page costs a round. */
 #define EVICT_BATCH	256
-/* When pages are tried again that have lost their bytes and were busy. */
-#define LOST_AGAIN	(HZ / 10)
 
 static unsigned long hbm_frame(u64 entry)
 {
@@ -230,12 +228,17 @@ static unsigned long pick(struct devmodel_dev *dev, unsigned long *pfns, unsigne
 static int leave(struct devmodel_dev *dev, bool lost_only)
 {
 	struct devmodel_devmem *devmem = &dev->devmem;
+	unsigned long lost = bitmap_weight(devmem->lost, devmem->frames);
 	unsigned long frame, step, count;
-	struct migration *batch = migration_new(DEVMODEL_BATCH);
+	struct migration *batch;
 
+	/* Each may be a huge page, if there are so many. */
+	if (devmodel_poison_reserve(lost, !MIGRATE_VMA_SELECT_COMPOUND ? 0 :
+				    min(lost, READ_ONCE(devmem->in_use) / DEVMODEL_BATCH)))
+		return -ENOMEM;
+	batch = migration_new(DEVMODEL_BATCH);
 	if (!batch)
 		return -ENOMEM;
-	devmodel_poison_reserve(bitmap_weight(devmem->lost, devmem->frames));
 	migration_aim(batch, dev, NULL);
 	for (frame = 0; frame < devmem->frames && READ_ONCE(devmem->in_use); frame += step) {
 		step = min_t(unsigned long, devmem->frames - frame, DEVMODEL_BATCH);
@@ -276,14 +279,14 @@ int devmodel_evict_all(struct devmodel_dev *dev)
  * devmodel_evict_lost() - have the pages go that have lost their bytes
  * @dev: the device; it is not being removed, or the caller does that
  *
- * Return: 0, or -EBUSY if pages would not go.
+ * Return: 0, -EBUSY if pages would not go, or -ENOMEM.
  */
 int devmodel_evict_lost(struct devmodel_dev *dev)
 {
 	struct devmodel_devmem *devmem = &dev->devmem;
 	int ret;
 
-	if (bitmap_empty(devmem->lost, devmem->frames))
+	if (!READ_ONCE(devmem->ready) || bitmap_empty(devmem->lost, devmem->frames))
 		return 0;
 	ret = leave(dev, true);
 	if (ret)
@@ -299,5 +302,5 @@ void devmodel_evict_lost_work(struct work_struct *work)
 	struct devmodel_dev *dev = container_of(devmem, struct devmodel_dev, devmem);
 
 	if (devmodel_evict_lost(dev) && !READ_ONCE(dev->leaving))
-		queue_delayed_work(system_dfl_wq, &devmem->lost_work, LOST_AGAIN);
+		queue_delayed_work(system_dfl_wq, &devmem->lost_work, DEVMODEL_LOST_AGAIN);
 }

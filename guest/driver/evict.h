@@ -3,6 +3,9 @@
 #ifndef _DEVMODEL_EVICT_H
 #define _DEVMODEL_EVICT_H
 
+/* When pages are tried again that have lost their bytes and were busy. */
+#define DEVMODEL_LOST_AGAIN	(HZ / 10)
+
 struct devmodel_dev;
 struct work_struct;
 

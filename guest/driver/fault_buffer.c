@@ -65,16 +65,23 @@ static void sort(struct devmodel_dev *dev)
 /*
  * All that HBM held is lost. A page may be held on to for a moment, by a CPU that
  * faults on it, say; one that is for longer keeps nobody waiting.
+ *
+ * Return: 0, or -ENOMEM: there is nothing to put in the pages' place yet.
  */
-static void lose_all(struct devmodel_dev *dev)
+static int lose_all(struct devmodel_dev *dev)
 {
 	unsigned long deadline = jiffies + LOSE_TIMEOUT, lost = devmodel_hbm_lose(dev);
+	int ret;
 
 	if (lost)
 		dev_err(&dev->pdev->dev, "%lu pages in HBM are lost\n", lost);
 	devmodel_mirrors_forget(dev);
-	while (devmodel_evict_lost(dev) && !time_after(jiffies, deadline))
+	for (;;) {
+		ret = devmodel_evict_lost(dev);
+		if (ret != -EBUSY || time_after(jiffies, deadline))
+			return ret == -ENOMEM ? ret : 0;
 		schedule_timeout_uninterruptible(1);
+	}
 }
 
 /*
@@ -86,8 +93,8 @@ static bool recover(struct devmodel_dev *dev)
 {
 	if (!devmodel_has_returned(dev))
 		return false;
-	if (dev->identity.features & DEVMODEL_FEATURE_HBM_VOLATILE)
-		lose_all(dev);
+	if ((dev->identity.features & DEVMODEL_FEATURE_HBM_VOLATILE) && lose_all(dev))
+		return false;
 	return devmodel_recover(dev);
 }
 

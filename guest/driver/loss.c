@@ -15,6 +15,7 @@
  * On a node the pages are the kernel's, and so is what becomes of them.
  */
 #include <linux/bitmap.h>
+#include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 
 #include "compat.h"
@@ -33,6 +34,18 @@ static void hurry(struct devmodel_dev *dev)
 	spin_unlock_irqrestore(&dev->devmem.lock, flags);
 }
 
+/* A page of a node, if there is one and the kernel does not know yet. */
+static void node_failed(struct devmodel_dev *dev, unsigned long frame)
+{
+	struct page *page;
+
+	if (!READ_ONCE(dev->devmem.ready) || frame >= dev->identity.hbm_size >> PAGE_SHIFT)
+		return;
+	page = pfn_to_online_page(devmodel_first_pfn(dev) + frame);
+	if (page && !PageHWPoison(page))
+		memory_failure_queue(page_to_pfn(page), 0);
+}
+
 /**
  * devmodel_frame_failed() - a frame of HBM is not to be relied on any more
  * @dev: the device
@@ -45,8 +58,7 @@ void devmodel_frame_failed(struct devmodel_dev *dev, unsigned long frame)
 	bool holds_page = false;
 
 	if (devmodel_is_node(dev)) {
-		if (frame < dev->identity.hbm_size >> PAGE_SHIFT)
-			memory_failure_queue(devmodel_first_pfn(dev) + frame, 0);
+		node_failed(dev, frame);
 		return;
 	}
 	if (!devmodel_frame_condemn(dev, frame, &holds_page))
@@ -127,15 +139,21 @@ unsigned long devmodel_hbm_lose(struct devmodel_dev *dev)
 	struct devmodel_devmem *devmem = &dev->devmem;
 	unsigned long flags, before, frame;
 
-	if (!devmem->ready || devmodel_is_node(dev))
+	if (devmodel_is_node(dev))
 		return 0;
 	spin_lock_irqsave(&devmem->lock, flags);
+	if (!devmem->ready) {
+		spin_unlock_irqrestore(&devmem->lock, flags);
+		return 0;
+	}
 	before = bitmap_weight(devmem->lost, devmem->frames);
 	/* One that failed and holds a page is lost already. */
 	for (frame = 0; frame < BITS_TO_LONGS(devmem->frames); frame++)
 		devmem->lost[frame] |= devmem->used[frame] & ~devmem->bad[frame];
 	before = bitmap_weight(devmem->lost, devmem->frames) - before;
 	spin_unlock_irqrestore(&devmem->lock, flags);
+	/* Who waits for the device with a page in his hands need wait no longer. */
+	wake_up_all(&dev->back);
 	hurry(dev);
 	return before;
 }

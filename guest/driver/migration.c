@@ -263,15 +263,20 @@ static void prepare(struct migration *batch, unsigned long count)
 			prepare_entry(batch, i);
 }
 
-/* Of the two pages only one can lie in HBM of the device that says so. */
+/*
+ * Of the two pages only one can lie in HBM of the device that says so. A huge
+ * page that was to go there goes in parts: one of them finds the frame.
+ */
 static void note_failure(struct migration *batch, unsigned long i)
 {
 	struct page *from = migrate_pfn_to_page(batch->src[i]);
 
-	if (batch->to)
-		devmodel_page_failed(batch->to, migrate_pfn_to_page(batch->dst[i]), batch->order);
-	else if (from)
+	if (!batch->to && from)
 		devmodel_page_failed(batch->from, from, batch->order);
+	else if (batch->to && batch->order)
+		batch->unfit = true;
+	else if (batch->to)
+		devmodel_page_failed(batch->to, migrate_pfn_to_page(batch->dst[i]), 0);
 }
 
 static void run_list(struct migration *batch, enum devmodel_copy op,
@@ -291,6 +296,8 @@ static void run_list(struct migration *batch, enum devmodel_copy op,
 			note_failure(batch, page_of[i]);
 		if (status != DEVMODEL_STATUS_OK)
 			drop(batch, page_of[i]);
+		if (status == DEVMODEL_STATUS_POISONED && !batch->to)
+			batch->outcome[page_of[i]] = DEVMODEL_OUTCOME_LOST;
 	}
 }
 

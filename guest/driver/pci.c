@@ -236,6 +236,10 @@ static int devmodel_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	if (ret)
 		goto err_free;
 	ret = devmodel_identify(dev);
+	if (!ret && devmodel_devmem_is_held(dev)) {
+		dev_err(&pdev->dev, "pages in HBM are held on to still\n");
+		ret = -EBUSY;
+	}
 	if (!ret)
 		ret = map_rings(dev);
 	if (!ret)
@@ -252,32 +256,36 @@ static int devmodel_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	if (ret)
 		goto err_id;
 	devmodel_completions(dev);
-	ret = start_fault_thread(dev);
-	if (ret)
-		goto err_irqs;
 	devmodel_oracle_model(dev);
 	INIT_DELAYED_WORK(&dev->devmem.lost_work, devmodel_evict_lost_work);
 	ret = devmodel_devmem_init(dev);
 	if (ret)
-		goto err_thread;
-
-	ret = nodes_add(dev);
+		goto err_irqs;
+	/* From here on what the device says of its frames is listened to. */
+	ret = start_fault_thread(dev);
 	if (ret)
 		goto err_devmem;
+	ret = nodes_add(dev);
+	if (ret)
+		goto err_thread;
 	devmodel_debugfs_add(dev);
 	pci_set_drvdata(pdev, dev);
 	dev_info(&pdev->dev, "%s: model %s, %llu MiB of HBM\n", dev->name,
 		 devmodel_model_name(dev), dev->devmem.ready ? dev->identity.hbm_size >> 20 : 0);
 	return 0;
 
-err_devmem:
+err_thread:
 	/* One of two nodes was there, and may have been opened. */
 	devmodel_leave(dev);
 	devmodel_mirrors_stop(dev);
 	empty_hbm(dev);
-	devmodel_devmem_fini(dev);
-err_thread:
 	kthread_stop(dev->fault_thread);
+	goto err_ready;
+err_devmem:
+	devmodel_leave(dev);
+	empty_hbm(dev);
+err_ready:
+	devmodel_devmem_fini(dev);
 err_irqs:
 	irqs_fini(dev);
 err_id:
@@ -306,7 +314,10 @@ static bool no_pages_left(struct devmodel_dev *dev)
 /* Wait for who holds on to the pages, then take down what was kept for them. */
 static void bury(struct devmodel_dev *dev)
 {
-	wait_event_idle(dev->devmem.empty, no_pages_left(dev));
+	/* Who has let go may have them mapped still. */
+	while (!wait_event_idle_timeout(dev->devmem.empty, no_pages_left(dev),
+					DEVMODEL_LOST_AGAIN))
+		devmodel_evict_lost(dev);
 	devmodel_devmem_fini(dev);
 	pci_dev_put(dev->pdev);
 	devmodel_dev_put(dev);
@@ -363,9 +374,9 @@ static void devmodel_remove(struct pci_dev *pdev)
 	devmodel_leave(dev);
 	devmodel_mirrors_stop(dev);
 	empty = empty_hbm(dev);
+	kthread_stop(dev->fault_thread);
 	if (empty)
 		devmodel_devmem_fini(dev);
-	kthread_stop(dev->fault_thread);
 	irqs_fini(dev);
 	settle(dev);
 	/* The next driver's, from here on. */

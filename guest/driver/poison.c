@@ -17,6 +17,7 @@
 #include <linux/wait.h>
 
 #include "compat.h"
+#include "device.h"
 #include "poison.h"
 
 /* A memory section: request_free_mem_region() takes no less. */
@@ -58,6 +59,12 @@ static vm_fault_t touched(struct vm_fault *vmf)
 	return VM_FAULT_HWPOISON;
 }
 
+/* The kernel finds that nothing lies there. */
+static int failed(struct dev_pagemap *pagemap, unsigned long pfn, unsigned long pages, int flags)
+{
+	return 0;
+}
+
 static void let_go(DEVMODEL_FREED *freed)
 {
 	struct page *page = devmodel_freed_page(freed);
@@ -71,15 +78,17 @@ static void let_go(DEVMODEL_FREED *freed)
 	lot->in_use -= BIT(order);
 	lot->lowest = min(lot->lowest, at);
 	/* Under the lock: whoever waits for this takes the lot away. */
-	if (!lot->in_use)
+	if (!lot->in_use) {
 		wake_up(&empty);
+		module_put(THIS_MODULE);
+	}
 	spin_unlock_irqrestore(&lots_lock, flags);
-	module_put(THIS_MODULE);
 }
 
 static const struct dev_pagemap_ops poison_ops = {
 	.DEVMODEL_PAGE_FREE = let_go,
 	.migrate_to_ram = touched,
+	.memory_failure = failed,
 };
 
 static struct lot *lot_new(void)
@@ -113,38 +122,50 @@ err_free:
 	return NULL;
 }
 
-static unsigned long room(void)
+/* Are there so many pages, and so many stretches of them that a huge page can be? */
+static bool is_enough(unsigned long pages, unsigned long huge)
 {
-	unsigned long free = 0;
+	unsigned long free = 0, whole = 0, at;
 	struct lot *lot;
 
 	spin_lock_irq(&lots_lock);
-	list_for_each_entry(lot, &lots, list)
+	list_for_each_entry(lot, &lots, list) {
 		free += LOT_PAGES - lot->in_use;
+		for (at = 0; at < LOT_PAGES; at += DEVMODEL_BATCH)
+			whole += find_next_bit(lot->used, at + DEVMODEL_BATCH, at) >=
+				 at + DEVMODEL_BATCH;
+	}
 	spin_unlock_irq(&lots_lock);
-	return free;
+	return free >= pages && whole >= huge;
 }
 
 /**
  * devmodel_poison_reserve() - see that there are pages without bytes
  * @pages: how many
+ * @huge: how many huge ones can be made of them
  *
  * Nothing is set aside: whoever comes first takes them. May sleep, for long.
+ *
+ * Return: 0 or -ENOMEM.
  */
-void devmodel_poison_reserve(unsigned long pages)
+int devmodel_poison_reserve(unsigned long pages, unsigned long huge)
 {
 	struct lot *lot;
+	int ret = 0;
 
 	mutex_lock(&growing);
-	while (room() < pages) {
+	while (!ret && !is_enough(pages, huge)) {
 		lot = lot_new();
-		if (!lot)
-			break;
+		if (!lot) {
+			ret = -ENOMEM;
+			continue;
+		}
 		spin_lock_irq(&lots_lock);
 		list_add(&lot->list, &lots);
 		spin_unlock_irq(&lots_lock);
 	}
 	mutex_unlock(&growing);
+	return ret;
 }
 
 static struct page *take(struct lot *lot, unsigned int order)
@@ -154,6 +175,9 @@ static struct page *take(struct lot *lot, unsigned int order)
 	at = bitmap_find_next_zero_area(lot->used, LOT_PAGES, lot->lowest, count, count - 1);
 	if (at >= LOT_PAGES)
 		return NULL;
+	/* The module stays for as long as one of its pages is mapped. */
+	if (!lot->in_use)
+		__module_get(THIS_MODULE);
 	bitmap_set(lot->used, at, count);
 	lot->in_use += count;
 	if (!order)
@@ -173,18 +197,18 @@ struct page *devmodel_poison_page(unsigned int order)
 	unsigned long flags;
 	struct lot *lot;
 
-	__module_get(THIS_MODULE);
 	spin_lock_irqsave(&lots_lock, flags);
 	list_for_each_entry(lot, &lots, list) {
 		page = take(lot, order);
 		if (page)
 			break;
 	}
+	/* Full ones are not to be gone through again and again. */
+	if (page && lot->in_use == LOT_PAGES)
+		list_move_tail(&lot->list, &lots);
 	spin_unlock_irqrestore(&lots_lock, flags);
-	if (!page) {
-		module_put(THIS_MODULE);
+	if (!page)
 		return NULL;
-	}
 	devmodel_page_init(page, &lot->pagemap, order);
 	page->zone_device_data = NULL;
 	return page;

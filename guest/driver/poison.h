@@ -5,7 +5,7 @@
 
 struct page;
 
-void devmodel_poison_reserve(unsigned long pages);
+int devmodel_poison_reserve(unsigned long pages, unsigned long huge);
 struct page *devmodel_poison_page(unsigned int order);
 void devmodel_poison_exit(void);
 

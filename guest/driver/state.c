@@ -248,6 +248,23 @@ bool devmodel_may_return(struct devmodel_dev *dev)
 }
 
 /**
+ * devmodel_is_away() - is a device lost that may return?
+ * @dev: the device
+ *
+ * Waits a little before it says so. Whoever is being killed is told that it is not.
+ *
+ * Return: whether to ask again.
+ */
+bool devmodel_is_away(struct devmodel_dev *dev)
+{
+	if (!devmodel_is_lost(dev) || READ_ONCE(dev->leaving) || fatal_signal_pending(current) ||
+	    !devmodel_may_return(dev))
+		return false;
+	wait_event_killable_timeout(dev->back, !devmodel_is_lost(dev), DEVMODEL_LOOK_AGAIN);
+	return true;
+}
+
+/**
  * devmodel_await() - wait for a device that may return
  * @dev: the device
  *
@@ -257,14 +274,9 @@ bool devmodel_may_return(struct devmodel_dev *dev)
  */
 bool devmodel_await(struct devmodel_dev *dev)
 {
-	while (devmodel_is_lost(dev)) {
-		if (READ_ONCE(dev->leaving) || fatal_signal_pending(current) ||
-		    !devmodel_may_return(dev))
-			return false;
-		wait_event_killable_timeout(dev->back, !devmodel_is_lost(dev),
-					    DEVMODEL_LOOK_AGAIN);
-	}
-	return true;
+	while (devmodel_is_away(dev))
+		continue;
+	return !devmodel_is_lost(dev);
 }
 
 /* Is what has come back the device that we know? Nothing but its generation may differ. */
@@ -330,10 +342,11 @@ bool devmodel_recover(struct devmodel_dev *dev)
 	u64 generation = READ_ONCE(dev->regs->generation);
 
 	rings_restart(dev);
+	/* Before the reset: what is copied from here on is another life's. */
+	WRITE_ONCE(dev->generation, dev->generation + 1);
 	if (devmodel_reset(dev, generation))
 		return false;
 	dev->identity.generation = generation;
-	WRITE_ONCE(dev->generation, dev->generation + 1);
 	/* Whoever sees it running sees that it is another life. */
 	smp_store_release(&dev->lost, false);
 	dev_info(&dev->pdev->dev, "device back: generation %llu, after %u ms\n", generation,

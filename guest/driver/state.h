@@ -23,6 +23,7 @@ int devmodel_reset(struct devmodel_dev *dev, u64 generation);
 void devmodel_lost(struct devmodel_dev *dev, const char *why);
 bool devmodel_may_write(struct devmodel_dev *dev);
 bool devmodel_may_return(struct devmodel_dev *dev);
+bool devmodel_is_away(struct devmodel_dev *dev);
 bool devmodel_await(struct devmodel_dev *dev);
 bool devmodel_has_returned(struct devmodel_dev *dev);
 bool devmodel_recover(struct devmodel_dev *dev);

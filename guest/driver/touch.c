@@ -85,7 +85,10 @@ vm_fault_t devmodel_migrate_to_ram(struct vm_fault *vmf)
 		start = vmf->address & PAGE_MASK;
 		pages = cluster(touches, start);
 	}
-	if (!devmodel_await(dev) && fatal_signal_pending(current))
+	/* The kernel may have locked the page for us, which is in the way of its loss. */
+	while (!devmodel_page_is_lost(vmf->page, 0) && devmodel_is_away(dev))
+		continue;
+	if (devmodel_is_lost(dev) && fatal_signal_pending(current))
 		return 0;
 	/* What begins at the next boundary may be a huge page, which is not to be split. */
 	end = min3(start + (pages << PAGE_SHIFT), vmf->vma->vm_end,

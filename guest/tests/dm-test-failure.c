@@ -146,6 +146,9 @@ static void one_page(int dev)
 	expect_all_but(memory, PAGES, 3);
 	EXPECT_EQ(write(go[1], &byte, 1), 1);
 	EXPECT_EQ(wait_child(other), 0);
+	/* What stands for it can fail as well as any page. */
+	fail(hbm_frame(page_of(memory, 3)));
+	EXPECT(is_lost(page_of(memory, 3)));
 	/* A page that is lost can be let go of, and what is mapped there then is new. */
 	munmap(page_of(memory, 3), page_size());
 	EXPECT(mmap(page_of(memory, 3), page_size(), PROT_READ | PROT_WRITE,

@@ -139,20 +139,37 @@ def test_no_cpu_sees_it_empty(guest: Machine) -> None:
 def test_pages_that_are_held_on_to_keep_nobody_waiting() -> None:
     """The driver goes without them, and can come back once they are let go of."""
     with Machine(with_device(load("coherent"), hbm_survives=False), reporter=Reporter()) as guest:
-        guest.run("dm-splice /tmp/held >/tmp/said 2>&1 &").check()
+        guest.run("dm-splice /tmp/held /tmp/let-go >/tmp/said 2>&1 &").check()
         guest.run("until [ -e /tmp/held ]; do usleep 10000; done", timeout=30).check()
-        kill(guest)
         function = guest.run(f"cd {DRIVER} && ls -d 0000:* | head -1").check().stdout.strip()
         guest.run(f"echo {function} >{DRIVER}/unbind", timeout=60).check()
         assert "4 pages in HBM are held on to, and stay" in guest.dmesg()
+        # The device's next life would empty what they lie in.
+        os.kill(guest.devices[0].pid, signal.SIGKILL)
+        assert guest.wait_change(60)
         assert guest.run(f"echo {function} >{DRIVER}/bind", timeout=60).exit_code != 0
         assert "pages in HBM are held on to still" in guest.dmesg()
         assert guest.run("modprobe -r devmodel").exit_code != 0
-        guest.run("killall dm-splice").check()
-        guest.run(
-            f"until echo {function} >{DRIVER}/bind; do usleep 10000; done", timeout=30
-        ).check()
-        guest.run("dm-test-access", timeout=60).check()
+        guest.run("killall -USR1 dm-splice").check()
+        guest.run("until grep -q right /tmp/let-go; do usleep 10000; done", timeout=30).check()
+        # It still maps them.
+        bound = f"until echo {function} >{DRIVER}/bind; do usleep 10000; done"
+        guest.run(bound, timeout=30).check()
+        guest.run("dm-test-access && pidof dm-splice", timeout=60).check()
+        guest.check()
+
+
+def test_a_page_fails_within_a_huge_one() -> None:
+    """All of it is lost, the frame is found when it is used again, and then nobody gets it."""
+    with Machine(failing("private", 5), reporter=Reporter()) as guest:
+        told = json.loads(guest.run(["dm-failing", "1024", "--huge"], timeout=120).check().stdout)
+        if (told["lost"], told["right"]) == (1, 1023):
+            pytest.skip("private memory has no huge pages here")
+        assert (told["moved"], told["lost"], told["right"]) == (1024, 512, 512)
+        guest.run(f"grep -q '^hbm_bytes_failed *0$' {STATS}").check()
+        told = json.loads(guest.run(["dm-failing", "1024", "--huge"], timeout=120).check().stdout)
+        assert (told["lost"], told["right"]) == (0, 1024)
+        assert (told["moved"], told["hbm_bytes_failed"]) == (1023, PAGE)
         guest.check()
 
 

@@ -59,7 +59,7 @@ def test_without_a_device_the_error_is_one_line(programs: Path, tmp_path: Path) 
         "dm-hold": ["/go", "/told"],
         "dm-failing": ["1"],
         "dm-lost": ["/go", "/told"],
-        "dm-splice": ["/ready"],
+        "dm-splice": ["/held", "/let-go"],
         "dm-watch": ["/ready"],
         "dm-stall": ["/told"],
         "dm-long": ["migrate"],
