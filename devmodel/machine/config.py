@@ -36,23 +36,13 @@ from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-from pydantic import (
-    BaseModel,
-    StrictBool,
-    StrictInt,
-    StrictStr,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import StrictBool, StrictInt, StrictStr, field_validator, model_validator
 
-from devmodel import paths, sizes
+from devmodel import description, paths, sizes
 from devmodel.build.config import KernelConfig
 from devmodel.build.series import known
 from devmodel.description import Size, Strict
 from devmodel.device.config import DeviceConfig
-from devmodel.device.faults import Faults
 from devmodel.errors import ConfigError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
@@ -177,30 +167,13 @@ class MachineConfig(Strict):
     def load(cls, config: str | Path) -> "MachineConfig":
         """Read a YAML file, or a shipped description by its bare name. ConfigError if it is bad."""
         path = find(config)
-        try:
-            data = yaml.safe_load(path.read_text())
-        except OSError as error:
-            raise ConfigError(f"{path}: {error.strerror}", hint="name a readable file") from error
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"{path}: not a text file", hint="name a YAML file") from error
-        except yaml.YAMLError as error:
-            raise ConfigError(_yaml_message(path, error), hint="mend the YAML there") from error
-        if data is None:
-            data = {}
-        if not isinstance(data, dict):
-            raise ConfigError(
-                f"{path}: holds a {type(data).__name__}", hint="write keys, like `memory: 1G`"
-            )
+        data = description.read(path, example="memory: 1G")
         return cls.parse({"name": path.stem.lower().replace("_", "-"), **data}, path)
 
     @classmethod
     def parse(cls, data: dict[str, Any], path: Path) -> "MachineConfig":
         """Check `data` as if it stood in the file `path`. ConfigError names the first mistake."""
-        try:
-            parsed = cls.model_validate(data)
-        except ValidationError as error:
-            raise ConfigError(_message(path, error)) from None
-        return parsed.resolved(path.parent)
+        return description.check(cls, data, path).resolved(path.parent)
 
     def resolved(self, base: Path) -> "MachineConfig":
         """A copy whose relative paths are taken from the folder `base`."""
@@ -261,64 +234,3 @@ def find(config: str | Path) -> Path:
     close = difflib.get_close_matches(name.removesuffix(".yaml"), shipped(), 1, 0.5)
     choice = f"did you mean {close[0]}?" if close else f"shipped are {', '.join(shipped())}"
     raise ConfigError(f"{config}: no such file or shipped description", hint=choice)
-
-
-def _yaml_message(path: Path, error: yaml.YAMLError) -> str:
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
-        return f"{path}:{error.problem_mark.line + 1}: {error.problem}"
-    return f"{path}: not YAML"
-
-
-def _keys(location: tuple[int | str, ...]) -> tuple[str, type[BaseModel]]:
-    """The location as people write it, and the model that its last key belongs to."""
-    text, model = "", MachineConfig
-    owner: type[BaseModel] = model
-    inner: dict[str, type[BaseModel]] = {
-        "kernel": KernelConfig,
-        "devices": DeviceConfig,
-        "faults": Faults,
-        "shares": ShareConfig,
-    }
-    for depth, item in enumerate(location):
-        if isinstance(item, int):
-            text += f"[{item}]"
-            continue
-        text += f".{item}" if text else item
-        if depth < len(location) - 1 and item in inner:
-            owner = inner[item]
-    return text, owner
-
-
-def _message(path: Path, error: ValidationError) -> str:
-    """The first mistake in one line. Unknown keys first: they explain the missing ones."""
-    errors = error.errors(include_url=False)
-    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
-    key, owner = _keys(first["loc"])
-    where = f"{path}: {key}" if key else f"{path}"
-    given = first["input"]
-    match first["type"]:
-        case "extra_forbidden":
-            known = list(owner.model_fields)
-            close = difflib.get_close_matches(str(first["loc"][-1]), known, 1, 0.5)
-            hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
-            return f"{where}: unknown key; {hint}"
-        case "missing":
-            return f"{where}: missing; add it"
-        case "value_error":
-            return f"{where}: {first['ctx']['error']}"
-        case "enum":
-            return f"{where}: {given!r} is not known; use {first['ctx']['expected']}"
-        case kind if kind.startswith("int_"):
-            return f"{where}: {given!r} is no whole number; write one like 2"
-        case kind if kind.startswith("bool_"):
-            return f"{where}: {given!r} is neither true nor false; write one of them"
-        case kind if kind.startswith("string_"):
-            return f"{where}: {given!r} is no text; put it in quotes"
-        case "path_type":
-            return f"{where}: {given!r} is no path; write one in quotes"
-        case "tuple_type" | "list_type":
-            return f"{where}: {given!r} is no list; begin its lines with '- '"
-        case "model_type" | "model_attributes_type" | "dict_type":
-            return f"{where}: {given!r} has no keys; write them below it, indented"
-        case _:
-            return f"{where}: {first['msg']}; see `devmodel run --help`"
