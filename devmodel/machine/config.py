@@ -14,6 +14,8 @@ qemu                      auto     auto, host, tree (unpacked into the cache), o
 append                    ""       more kernel command line
 boot_timeout              120      seconds until the guest must be ready
 trace                     false    keep every device's trace, for `devmodel check`
+policy                    in_place what a device's touch does where no program advised: in_place
+                                   maps pages where they are, on_touch moves them to HBM first
 kernel.series             best     "7.2", "7.2-own" and others, see `devmodel kernels`
 kernel.tree               none     your own kernel tree, built or not, instead of a series
 kernel.debug              false    KASAN, lockdep and friends
@@ -32,6 +34,7 @@ Relative paths are relative to the file they stand in.
 
 import difflib
 import re
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -58,6 +61,13 @@ class Accel(StrEnum):
     AUTO = "auto"
     KVM = "kvm"
     TCG = "tcg"
+
+
+class Policy(StrEnum):
+    """What a device's touch does where no program advised, as the driver calls it."""
+
+    IN_PLACE = "in_place"
+    ON_TOUCH = "on_touch"
 
 
 class ShareConfig(Strict):
@@ -87,6 +97,7 @@ class MachineConfig(Strict):
     append: str = ""
     boot_timeout: StrictInt = 120
     trace: StrictBool = False
+    policy: Policy = Policy.IN_PLACE
     restarts: StrictInt = 3
     kernel: KernelConfig = KernelConfig()
     devices: tuple[DeviceConfig, ...] = ()
@@ -198,6 +209,19 @@ class MachineConfig(Strict):
                 f"--name: {name!r} is no name", hint="use lower-case letters, digits and '-'"
             )
         return self.model_copy(update={"name": name})
+
+    def with_programs(self, programs: Sequence[Path]) -> "MachineConfig":
+        """A copy whose devices all know these device programs, too.
+
+        ConfigError if there are some, and no device.
+        """
+        if programs and not self.devices:
+            raise ConfigError("--programs: this machine has no device", hint="add one to CONFIG")
+        devices = tuple(
+            device.model_copy(update={"programs": device.programs + tuple(programs)})
+            for device in self.devices
+        )
+        return self.model_copy(update={"devices": devices})
 
     def check_files(self) -> None:
         """ConfigError if a file or folder that this names is not there."""

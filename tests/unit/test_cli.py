@@ -122,6 +122,7 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
         (["run", "mirror", "--nonsense"], "unrecognized arguments: --nonsense"),
         (["doctor", "--", "ls"], "doctor takes no command after --"),
         (["compare", "--jobs", "0"], "'0' is no number from 1 on"),
+        (["run", "private", "--policy", "touch"], "invalid choice: 'touch'"),
     ],
 )
 def test_wrong_usage_is_2(
