@@ -130,13 +130,15 @@ def kernel(arguments: argparse.Namespace, config: KernelConfig) -> KernelConfig:
     return KernelConfig(tree=Path(wanted).expanduser().absolute())
 
 
-def add_models(parser: argparse.ArgumentParser, models: Sequence[str]) -> None:
-    """--models; `models` makes a list of it."""
+def add_models(parser: argparse.ArgumentParser, models: Sequence[str] | None) -> None:
+    """--models; `models` makes a list of it. None: the default is somebody else's affair."""
+    default = None if models is None else ",".join(models)
+    shown = default or "those of the file, or all"
     parser.add_argument(
         "--models",
         metavar="LIST",
-        default=",".join(models),
-        help=f"which memory models, with commas (default: {','.join(models)})",
+        default=default,
+        help=f"which memory models, with commas (default: {shown})",
     )
 
 
