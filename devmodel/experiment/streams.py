@@ -99,10 +99,15 @@ class Output(io.BufferedIOBase):
 def difference(seen: list[bytes], wanted: list[bytes]) -> str:
     """The first line that is not as it should be, in words; empty if all are."""
     for number, (one, other) in enumerate(zip_longest(seen, wanted), 1):
-        if one != other:
-            return f"line {number} is {_shown(one)}, not {_shown(other)}"
+        if one == other:
+            continue
+        if one is None:
+            return f"line {number} is missing: {_shown(other)}"
+        if other is None:
+            return f"line {number} is one too many: {_shown(one)}"
+        return f"line {number} is {_shown(one)}, not {_shown(other)}"
     return ""
 
 
-def _shown(line: bytes | None) -> str:
-    return "missing" if line is None else repr(line[:60].decode(errors="replace"))
+def _shown(line: bytes) -> str:
+    return repr(line[:60].decode(errors="replace"))
