@@ -18,6 +18,8 @@ from devmodel.machine.machine import Machine
 
 FOLDER = PurePosixPath("/tmp")
 SIGNALLED = 128
+# What dm-stats ends with, like env and nice.
+NOT_RUN = (126, 127)
 
 Texts = Mapping[Text, Path]
 """where this machine has them"""
@@ -81,9 +83,8 @@ def run(
         result = Result.blank(vm.config.devices[0].model.value, workload.title)
         result = replace(result.told(counted.stdout), checked=True)
     except BadResult as error:
-        raise JobFailed(
-            f"was not counted: {lines.last}", details=f"{error}\n{lines.text}"
-        ) from error
+        what = "could not be run" if done.exit_code in NOT_RUN else "was not counted"
+        raise JobFailed(f"{what}: {lines.last}", details=f"{error}\n{lines.text}") from error
     ran = Ran(result, number, done.exit_code, output)
     if workload.reports:
         ran = _reported(ran, lines, vm)

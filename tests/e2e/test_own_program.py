@@ -13,7 +13,7 @@ import pytest
 from devmodel import paths
 from devmodel.build import tree
 from devmodel.experiment import job
-from devmodel.experiment.config import Experiment, Workload
+from devmodel.experiment.config import Experiment, File, Workload
 from devmodel.machine import Machine
 from devmodel.progress import Reporter
 
@@ -161,14 +161,31 @@ def test_a_run_that_takes_too_long(vm: Machine) -> None:
 @pytest.mark.parametrize(
     ("command", "why"),
     [
-        (["nothing"], "ended with 127, not 0: dm-stats: nothing: No such file or directory"),
-        (["/tmp"], "ended with 126, not 0: dm-stats: /tmp: Permission denied"),
         (["sh", "-c", "kill -SEGV $$"], "ended with 139 (SIGSEGV), not 0: it said nothing"),
         (["sh", "-c", "echo a; echo b >&2; exit 9"], "ended with 9, not 0: b"),
     ],
 )
 def test_why_a_command_failed(vm: Machine, command: list[str], why: str) -> None:
     assert job.run(vm, of(*command), seconds=60, texts={}).why == why
+
+
+@pytest.mark.parametrize("config", ["private"], indirect=True)
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("nothing", "nothing: No such file or directory"),
+        ("/tmp", "/tmp: Permission denied"),
+        ("./script", "./script: what it is to be run by is not in this guest"),
+    ],
+)
+def test_why_a_program_cannot_be_run(vm: Machine, tmp_path: Path, words: str, why: str) -> None:
+    script = tmp_path / "script"
+    script.write_text("#!/usr/bin/python3\n")
+    script.chmod(0o755)
+    workload = Workload(name="own", command=(words,), files=(File(host=script),))
+    with pytest.raises(job.JobFailed) as caught:
+        job.run(vm, workload, seconds=60, texts={})
+    assert caught.value.message == f"could not be run: dm-stats: {why}"
 
 
 @pytest.mark.parametrize("config", ["private"], indirect=True)

@@ -38,7 +38,7 @@ def test_a_touch_moves_where_the_machine_says_so(on_touch: Machine) -> None:
     assert moved(on_touch) >= 16
 
 
-@pytest.mark.parametrize("program", ["dm-test-policy", "dm-test-access", "dm-test-process"])
+@pytest.mark.parametrize("program", ["dm-test-policy", "dm-test-errors", "dm-test-process"])
 def test_guest(on_touch: Machine, program: str) -> None:
     done = on_touch.run([program], timeout=SECONDS)
     run = ktap.parse(done.stdout)
