@@ -16,8 +16,12 @@
 #include "../lib/libdevmodel.h"
 #include "../uapi/devmodel_stats.h"
 
-/* How often HBM is looked at while a command runs. */
-#define LOOK_MS		20
+/*
+ * How often HBM is looked at while a command runs, at most. Where it is a node,
+ * its pages are counted one by one: a hundredth of the time may go into it.
+ */
+#define LOOK_SECONDS	0.02
+#define COMMANDS_SHARE	100
 /* As of env and nice: no fault of the command's. */
 #define NOT_FOUND	127
 #define NOT_RUN		126
@@ -120,16 +124,22 @@ static pid_t start(char **words)
  */
 static int await(int dev, pid_t pid, uint64_t *most, bool has_hbm)
 {
-	static const struct timespec pause = { .tv_nsec = LOOK_MS * 1000000L };
 	struct devmodel_stats stats;
+	struct timespec pause;
+	double begin, rest;
 	sigset_t child;
 	int status;
 
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
 	while (waitpid(pid, &status, WNOHANG) != pid) {
+		begin = now();
 		if (has_hbm && !devmodel_stats(dev, &stats) && stats.hbm_bytes_in_use > *most)
 			*most = stats.hbm_bytes_in_use;
+		rest = (now() - begin) * COMMANDS_SHARE;
+		rest = rest < LOOK_SECONDS ? LOOK_SECONDS : rest;
+		pause.tv_sec = rest;
+		pause.tv_nsec = (rest - pause.tv_sec) * 1e9;
 		sigtimedwait(&child, NULL, has_hbm ? &pause : NULL);
 	}
 	return WIFSIGNALED(status) ? SIGNALLED + WTERMSIG(status) : WEXITSTATUS(status);
