@@ -151,9 +151,7 @@ def compare(
     work = _Work(experiment, texts)
 
     def came(model: str, run: ModelRun) -> None:
-        width = max(console.width, comparison.WIDTH)
-        table = comparison.table(run.rows(configs[model]), experiment.show)
-        console.print(table, width=width, crop=False)
+        comparison.show_table(run.rows(configs[model]), experiment.show, console)
 
     stages = experiment.runs + 1
     try:

@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 
 from devmodel.errors import ConfigError
@@ -74,19 +74,34 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
         raise ConfigError(f"--csv: {path}: {error.strerror}", hint="name another file") from error
 
 
+@dataclass(frozen=True)
+class _Wide:
+    """A table as wide as it is, however narrow the terminal."""
+
+    table: Table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from console.render(self.table, options.update(width=max(options.max_width, WIDTH)))
+
+
+def show_table(rows: Sequence[Row], names: Sequence[str], console: Console) -> None:
+    """The table alone."""
+    console.print(_Wide(table(rows, names)), crop=False)
+
+
 def show(rows: Sequence[Row], names: Sequence[str], console: Console) -> None:
     """The table, what its words mean, and what losing the device does under each model."""
-    console.width = max(console.width, WIDTH)
-    console.print(table(rows, names))
+    show_table(rows, names, console)
     console.print()
     told = [name for name in names if name in columns.TOLD]
     notes = [columns.meaning(name) for name in names if name not in told]
     notes += [note for name, note in NOTES.items() if name in told]
     for note in (*notes, UNSEEN, *([REPEATED] if _repeated(rows) else [])):
-        console.print(note, style="dim", markup=False)
+        console.print(note, style="dim", markup=False, soft_wrap=True)
     lost = dict.fromkeys((row.result.model, row.device_lost) for row in rows)
     for model, word in lost:
-        console.print(f"device lost, {model}: memory in HBM: {word}", markup=False)
+        line = f"device lost, {model}: memory in HBM: {word}"
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def table(rows: Sequence[Row], names: Sequence[str]) -> Table:

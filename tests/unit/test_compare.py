@@ -154,6 +154,20 @@ def test_every_workload_under_every_model(
     assert sorted(FakeMachine.closed) == ["mirror", "private"]
 
 
+def test_what_came_of_a_model_is_shown_at_once_and_whole(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _, progress = run("kv")
+    capsys.readouterr()
+    lines = progress.splitlines()
+    first, second = (number for number, line in enumerate(lines) if line.startswith("kv  "))
+    (booting,) = (number for number, line in enumerate(lines) if "private: booting" in line)
+    assert first < booting < second
+    # Wider than this console; nothing is cut off.
+    assert lines[first].split()[:4] == ["kv", "mirror", "yes", str(ROW["device_faults"])]
+    assert "…" not in progress
+
+
 def test_one_vm_for_a_model_and_a_device_like_new_for_each_workload() -> None:
     assert run("kv", "stream", "kv", models="private")[0] == 0
     said = [name for _, name in CompareMachine.log]
