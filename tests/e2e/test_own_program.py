@@ -1,6 +1,7 @@
 """A program of somebody's own under several models, as a person or a script runs it."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -216,3 +217,43 @@ def test_the_most_hbm_that_was_seen(vm: Machine) -> None:
     counts = json.loads(vm.run(["cat", "/tmp/counts"]).check().stdout)
     assert counts["hbm_bytes_in_use"] == said["hbm_bytes_in_use"] > 0
     assert json.loads(vm.run(["dm-stats", "--json"]).check().stdout)["hbm_bytes_in_use"] == 0
+
+
+@pytest.mark.parametrize("config", ["numa", "cdm"], indirect=True)
+def test_memory_of_a_program_that_knows_nothing_of_it(vm: Machine) -> None:
+    pages = "grep ' N1=' /proc/self/numa_maps"
+    # Nothing of it lies there by itself.
+    assert job.run(vm, of("sh", "-c", pages), seconds=60, texts={}).exit_code == 1
+    ran = job.run(vm, of("dm-membind", "sh", "-c", pages), seconds=60, texts={})
+    assert (ran.exit_code, ran.why) == (0, "")
+    assert ran.output is not None
+    assert any(b" bind:1 " in line for line in ran.output.lines)
+
+
+@pytest.mark.parametrize("config", ["private"], indirect=True)
+def test_memory_that_is_no_node(vm: Machine) -> None:
+    assert job.run(vm, of("dm-membind", "true"), seconds=60, texts={}).why == (
+        "ended with 125, not 0: dm-membind: the device's memory is no NUMA node here (see dm-info)"
+    )
+
+
+@pytest.mark.usefixtures("no_vm")
+def test_ctrl_c_keeps_what_is_finished(mine: Path, tmp_path: Path) -> None:
+    file = tmp_path / "table.csv"
+    command = [sys.executable, "-m", "devmodel.cli.main", "compare", "--json", "--csv", file]
+    command += ["--models", "mirror,private", "--programs", OWN / "triple.py", "--program", mine]
+    run = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that starts the tests in the background has them ignore SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert run.stderr is not None
+    assert any("private: booting" in line for line in run.stderr)
+    run.send_signal(signal.SIGINT)
+    out, _ = run.communicate(timeout=SECONDS)
+    assert run.returncode == 128 + signal.SIGINT
+    assert [row["model"] for row in json.loads(out)["results"]] == ["mirror"]
+    assert len(file.read_text().splitlines()) == 2
