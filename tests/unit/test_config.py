@@ -308,8 +308,8 @@ def test_policies_are_those_of_the_driver(tmp_path: Path) -> None:
 
 
 def test_programs_want_a_device(tmp_path: Path) -> None:
-    mine = tmp_path / "mine.py"
-    config = MachineConfig.load("two-devices").with_programs([mine])
-    assert [device.programs for device in config.devices] == [(mine,), (mine,)]
+    mine, other = tmp_path / "mine.py", tmp_path / "other.py"
+    config = MachineConfig.load("two-devices").with_programs([mine]).with_programs([other])
+    assert [device.programs for device in config.devices] == [(mine, other), (mine, other)]
     with pytest.raises(ConfigError, match="--programs: this machine has no device"):
         MachineConfig().with_programs([mine])
