@@ -1,8 +1,9 @@
 """What is counted: each counter is declared once, with its unit, a sentence, and who counts.
 
 Programs get all of it by DEVMODEL_IOC_STATS, people by `dm-stats` (`--json`: an object of numbers)
-and /sys/kernel/debug/devmodel/N/stats, all but the last group. `devmodel compare --json` and
-`--csv` have what rose during each workload, under the same names.
+and /sys/kernel/debug/devmodel/N/stats, all but the last group. `dm-stats -- COMMAND` has what rose
+while the command ran; `devmodel compare --json` and `--csv` have it of each workload, under the
+same names.
 """
 
 import dataclasses

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from devmodel.build.config import NAMED, KernelConfig
 from devmodel.errors import ConfigError
 from devmodel.machine import config as configs
-from devmodel.machine.config import MachineConfig
+from devmodel.machine.config import MachineConfig, Policy
 from devmodel.machine.console import READY
 from devmodel.machine.launch import Options
 
@@ -63,14 +63,8 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--qemu-opts", metavar="WORDS", action="append", default=[], help="more QEMU options"
     )
-    parser.add_argument(
-        "--programs",
-        metavar="FILE.py",
-        action="append",
-        type=Path,
-        default=[],
-        help="device programs of your own, for every device",
-    )
+    add_programs(parser)
+    add_policy(parser)
     parser.add_argument(
         "--trace",
         metavar="DIR",
@@ -88,6 +82,33 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
         help="print the QEMU command line (devices without their agents) and stop",
     )
     add_verbose(parser)
+
+
+def add_programs(parser: argparse.ArgumentParser) -> None:
+    """--programs; `programs` makes a list of it."""
+    parser.add_argument(
+        "--programs",
+        metavar="FILE.py",
+        action="append",
+        type=Path,
+        default=[],
+        help="device programs of your own, for every device",
+    )
+
+
+def programs(arguments: argparse.Namespace) -> list[Path]:
+    """What --programs names, absolute."""
+    return [path.expanduser().absolute() for path in arguments.programs]
+
+
+def add_policy(parser: argparse.ArgumentParser) -> None:
+    """--policy."""
+    parser.add_argument(
+        "--policy",
+        choices=[policy.value for policy in Policy],
+        help="what a device's touch does where no program advised: map pages in place, "
+        "or move them to HBM first",
+    )
 
 
 def kernel(arguments: argparse.Namespace, config: KernelConfig) -> KernelConfig:
@@ -109,13 +130,15 @@ def kernel(arguments: argparse.Namespace, config: KernelConfig) -> KernelConfig:
     return KernelConfig(tree=Path(wanted).expanduser().absolute())
 
 
-def add_models(parser: argparse.ArgumentParser, models: Sequence[str]) -> None:
-    """--models; `models` makes a list of it."""
+def add_models(parser: argparse.ArgumentParser, models: Sequence[str] | None) -> None:
+    """--models; `models` makes a list of it. None: the default is somebody else's affair."""
+    default = None if models is None else ",".join(models)
+    shown = default or "those of the file, or all"
     parser.add_argument(
         "--models",
         metavar="LIST",
-        default=",".join(models),
-        help=f"which memory models, with commas (default: {','.join(models)})",
+        default=default,
+        help=f"which memory models, with commas (default: {shown})",
     )
 
 
@@ -143,15 +166,10 @@ def load(arguments: argparse.Namespace) -> MachineConfig:
     config = config.model_copy(update={"kernel": kernel(arguments, config.kernel)})
     if getattr(arguments, "qemu", None) is not None:
         config = config.model_copy(update={"qemu": arguments.qemu})
-    programs = tuple(path.expanduser().absolute() for path in getattr(arguments, "programs", []))
-    if programs:
-        if not config.devices:
-            raise ConfigError("--programs: this machine has no device", hint="add one to CONFIG")
-        devices = tuple(
-            device.model_copy(update={"programs": device.programs + programs})
-            for device in config.devices
-        )
-        config = config.model_copy(update={"devices": devices})
+    if getattr(arguments, "policy", None) is not None:
+        config = config.model_copy(update={"policy": Policy(arguments.policy)})
+    if getattr(arguments, "programs", None):
+        config = config.with_programs(programs(arguments))
     config.check_files()
     return config
 

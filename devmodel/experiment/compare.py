@@ -7,41 +7,54 @@ import json as jsonlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 
 from devmodel.errors import CommandTimeout, ConfigError, GuestError
-from devmodel.experiment import comparison, corpus, fleet, workloads
+from devmodel.experiment import agreement, comparison, corpus, fleet, job
 from devmodel.experiment.comparison import Row
+from devmodel.experiment.config import Experiment, Workload
+from devmodel.experiment.job import JobFailed, Ran, Texts
 from devmodel.experiment.results import Result
-from devmodel.experiment.workloads import JobFailed, Lines, Workload
+from devmodel.experiment.streams import Lines
+from devmodel.machine.config import MachineConfig
 from devmodel.machine.machine import Machine
 from devmodel.progress import Reporter
 
 DEVICE = "/dev/devmodel0"
 RESET_SECONDS = 60.0
 LOST_SECONDS = 60.0
+INTERRUPTED = 128 + signal.SIGINT
 
 
 @dataclass
 class ModelRun:
     """What came of one model."""
 
-    results: list[Result] = field(default_factory=list)
+    rans: dict[str, list[Ran]] = field(default_factory=dict)
+    """by workload, each run of it"""
     device_lost: str = "not tried"
     trouble: list[str] = field(default_factory=list)
-    """one line for each thing that has no result, or not the right one"""
+    """one line for each thing that went wrong beside the runs"""
+
+    def rows(self, machine: MachineConfig) -> list[Row]:
+        """A row for each run."""
+        return [
+            Row(ran, self.device_lost, machine.policy)
+            for rans in self.rans.values()
+            for ran in rans
+        ]
 
 
 class _Work:
     """All workloads in one model's VM. `runs` has what came of each model, as far as it got."""
 
-    def __init__(self, chosen: Sequence[Workload], text: Path | None) -> None:
-        self._chosen = chosen
-        self._text = text
+    def __init__(self, experiment: Experiment, texts: Texts) -> None:
+        self._experiment = experiment
+        self._texts = texts
         self.runs: dict[str, ModelRun] = {}
 
     def __call__(self, vm: Machine, tell: Callable[[str], None]) -> ModelRun:
@@ -50,24 +63,20 @@ class _Work:
         if vm.run(["test", "-e", DEVICE]).exit_code:
             run.trouble.append(_refusal(vm))
             return run
-        if self._text is not None:
-            workloads.put(vm, self._text)
-        for workload in self._chosen:
-            tell(workload.name)
-            try:
-                _reset(vm)
-                result = workloads.run(vm, workload)
-            except (JobFailed, CommandTimeout) as error:
-                run.trouble.append(str(error))
-                result = Result.failed(model, workload.name)
-            except GuestError:
-                # The guest did not survive it: no more of this model, and fleet says why.
-                run.results.append(Result.failed(model, workload.name))
-                raise
-            else:
-                if not result.checked:
-                    run.trouble.append(f"{workload.name}: a result is wrong")
-            run.results.append(result)
+        for workload in self._experiment.workloads:
+            rans = run.rans[workload.title] = []
+            repeats = self._experiment.repeats(workload)
+            for number in range(1, repeats + 1):
+                tell(workload.title if repeats == 1 else f"{workload.title} {number}/{repeats}")
+                failed = Ran(Result.blank(model, workload.title), number)
+                try:
+                    rans.append(self._once(vm, workload, number))
+                except (JobFailed, CommandTimeout) as error:
+                    rans.append(failed.wrong(str(error)))
+                except GuestError as error:
+                    # The guest did not survive it: no more of this model, and fleet says why.
+                    rans.append(failed.wrong(error.message))
+                    raise
         tell("losing the device")
         try:
             _reset(vm)
@@ -75,6 +84,11 @@ class _Work:
         except (JobFailed, CommandTimeout) as error:
             run.trouble.append(str(error))
         return run
+
+    def _once(self, vm: Machine, workload: Workload, number: int) -> Ran:
+        _reset(vm)
+        seconds = self._experiment.seconds(workload)
+        return job.run(vm, workload, seconds=seconds, texts=self._texts, number=number)
 
 
 def _reset(vm: Machine) -> None:
@@ -113,58 +127,89 @@ def lose_device(vm: Machine) -> str:
     return str(outcome)
 
 
+def machines(experiment: Experiment) -> dict[str, MachineConfig]:
+    """The machine of each model. ConfigError if a file is missing."""
+    found = {}
+    for model in experiment.models:
+        machine = MachineConfig.load(model.value).with_programs(experiment.programs)
+        if experiment.policy is not None:
+            machine = machine.model_copy(update={"policy": experiment.policy})
+        machine.check_files()
+        found[model.value] = machine
+    return found
+
+
 def compare(
-    chosen: Sequence[Workload], models: Sequence[str], console: Console, *, jobs: int
-) -> tuple[dict[str, ModelRun], fleet.Outcome[ModelRun]]:
-    """Run the workloads under each of `models`, `jobs` models at a time.
+    experiment: Experiment, configs: Mapping[str, MachineConfig], console: Console, *, jobs: int
+) -> tuple[dict[str, ModelRun], fleet.Outcome[ModelRun] | None]:
+    """Run the workloads under each model, `jobs` models at a time.
 
-    What came of each model, also of those that failed, and which did.
+    What came of each model, also of those that failed, and which did; None if it was interrupted.
     """
-    text = None
-    if any(workload.text for workload in chosen):
-        text = corpus.of_models(models, Reporter(console))
-    work = _Work(chosen, text)
+    files = [file for workload in experiment.workloads for file in workload.put]
+    texts = corpus.texts({file.text for file in files if file.text}, configs, Reporter(console))
+    work = _Work(experiment, texts)
 
-    def came(_: str, run: ModelRun) -> None:
-        rows = [Row(result, run.device_lost) for result in run.results]
-        width = max(console.width, comparison.WIDTH)
-        console.print(comparison.table(rows), width=width, crop=False)
+    def came(model: str, run: ModelRun) -> None:
+        comparison.show_table(run.rows(configs[model]), experiment.show, console)
 
-    outcome = fleet.run(models, work, console, stages=len(chosen) + 1, width=jobs, came=came)
-    return {model: work.runs[model] for model in models if model in work.runs}, outcome
+    stages = experiment.runs + 1
+    try:
+        outcome = fleet.run(configs, work, console, stages=stages, width=jobs, came=came)
+    except KeyboardInterrupt:
+        outcome = None
+    runs = {model: work.runs[model] for model in configs if model in work.runs}
+    for workload in experiment.workloads:
+        _settle(runs, workload)
+    return runs, outcome
+
+
+def _settle(runs: Mapping[str, ModelRun], workload: Workload) -> None:
+    """Compare the runs of a workload with each other, where it says how."""
+    with_it = [run for run in runs.values() if workload.title in run.rans]
+    rans = [ran for run in with_it for ran in run.rans[workload.title]]
+    settled = iter(agreement.settle(rans, workload.expect))
+    for run in with_it:
+        run.rans[workload.title] = [next(settled) for _ in run.rans[workload.title]]
 
 
 def run(
-    names: Sequence[str],
-    models: Sequence[str],
-    *,
-    json: bool,
-    csv: Path | None,
-    jobs: int,
-    console: Console,
+    experiment: Experiment, *, json: bool, csv: Path | None, jobs: int, console: Console
 ) -> int:
     """`devmodel compare`: progress and trouble go to `console`, the outcome to stdout.
 
-    0 if every workload has a checked result under every model; if a guest failed, its exit code.
-    ConfigError for unknown names, and for a file that cannot be written.
+    0 if every run of every workload is checked under every model; if a guest failed, its exit
+    code; 130 if it was interrupted. ConfigError for a file that cannot be written.
     """
-    chosen = workloads.pick(names)
     if csv is not None and not csv.parent.is_dir():
         raise ConfigError(f"--csv: no folder {csv.parent}", hint="make it first")
-    runs, outcome = compare(chosen, models, console, jobs=jobs)
-    rows = [Row(result, run.device_lost) for run in runs.values() for result in run.results]
+    configs = machines(experiment)
+    runs, outcome = compare(experiment, configs, console, jobs=jobs)
+    rows = [row for model, run in runs.items() for row in run.rows(configs[model])]
     # One workload's models stand below each other.
-    rows.sort(key=lambda row: list(workloads.WORKLOADS).index(row.result.workload))
+    order = [workload.title for workload in experiment.workloads]
+    rows.sort(key=lambda row: order.index(row.result.workload))
     if json:
         jsonlib.dump(comparison.as_object(rows), sys.stdout, indent=1)
         print()
     else:
-        comparison.show(rows, Console(highlight=False))
-    trouble = [f"{model}: {line}" for model, run in runs.items() for line in run.trouble]
+        comparison.show(rows, experiment.show, Console(highlight=False))
+    trouble = [_told(row) for row in rows if row.ran.why]
+    trouble += [f"{model}: {line}" for model, run in runs.items() for line in run.trouble]
     for line in trouble:
         console.print(" ".join(line.split()), markup=False, soft_wrap=True)
-    outcome.tell(console)
+    if outcome is not None:
+        outcome.tell(console)
     if csv is not None:
         # Last: that it cannot be written must not cost what is shown.
         comparison.write_csv(rows, csv)
-    return outcome.exit_code or (1 if trouble or len(rows) != len(chosen) * len(models) else 0)
+    if outcome is None:
+        return INTERRUPTED
+    whole = len(rows) == experiment.runs * len(configs)
+    return outcome.exit_code or (0 if whole and not trouble else 1)
+
+
+def _told(row: Row) -> str:
+    """What is not right with a run, in one line."""
+    which = f", run {row.ran.number}" if row.ran.number > 1 else ""
+    return f"{row.result.model}: {row.result.workload}{which}: {row.ran.why}"

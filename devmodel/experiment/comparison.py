@@ -7,47 +7,55 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 
 from devmodel.errors import ConfigError
 from devmodel.experiment import columns
+from devmodel.experiment.job import Ran
 from devmodel.experiment.results import Result
+from devmodel.machine.config import Policy
 
-COUNTED = (
-    "device_faults",
-    "cpu_faults",
-    "pages_to_device",
-    "pages_to_system",
-    "bytes_to_device",
-    "bytes_to_system",
-    "remote_bytes",
-    "invalidates",
-)
 # Wider than the table ever is: on a narrow terminal it is better wrapped than cut off.
 WIDTH = 200
 
-NOTES = (
-    *map(columns.meaning, COUNTED),
-    "HBM: of the workload's pages, how many lay there when the work began, and when it ended.",
-    "spill: pages in HBM of processes that do not use the device.",
-    "What the CPU reads and writes in HBM (coherent, numa, cdm) is not counted: nothing can.",
-)
+# What the words of columns mean that are no counters'.
+NOTES = {
+    "hbm_at_end": "HBM: of the workload's pages, how many lay there when the work began, and when "
+    "it ended.",
+    "spilled_pages": "spill: pages in HBM of processes that do not use the device.",
+}
+UNSEEN = "What the CPU reads and writes in HBM (coherent, numa, cdm) is not counted: nothing can."
+REPEATED = "Of several runs, the median of each number; of the time, the least and the most, too."
 
 
 @dataclass(frozen=True)
 class Row:
-    """A result, and what became of memory in HBM under its model when the device was lost."""
+    """A run, and what became of memory in HBM under its model when the device was lost."""
 
-    result: Result
+    ran: Ran
     device_lost: str
+    policy: Policy = Policy.IN_PLACE
+
+    @property
+    def result(self) -> Result:
+        """What it cost."""
+        return self.ran.result
 
     def as_dict(self) -> dict[str, Any]:
         """Flat, for JSON and CSV."""
-        return {**self.result.as_dict(), "device_lost": self.device_lost}
+        return {
+            **self.result.as_dict(),
+            "device_lost": self.device_lost,
+            "policy": self.policy.value,
+            "run": self.ran.number,
+            "exit_code": self.ran.exit_code,
+            "why": self.ran.why,
+        }
 
 
 def as_object(rows: Sequence[Row]) -> dict[str, Any]:
@@ -66,50 +74,92 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
         raise ConfigError(f"--csv: {path}: {error.strerror}", hint="name another file") from error
 
 
-def show(rows: Sequence[Row], console: Console) -> None:
+@dataclass(frozen=True)
+class _Wide:
+    """A table as wide as it is, however narrow the terminal."""
+
+    table: Table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from console.render(self.table, options.update(width=max(options.max_width, WIDTH)))
+
+
+def show_table(rows: Sequence[Row], names: Sequence[str], console: Console) -> None:
+    """The table alone."""
+    console.print(_Wide(table(rows, names)), crop=False)
+
+
+def show(rows: Sequence[Row], names: Sequence[str], console: Console) -> None:
     """The table, what its words mean, and what losing the device does under each model."""
-    console.width = max(console.width, WIDTH)
-    console.print(table(rows))
+    show_table(rows, names, console)
     console.print()
-    for note in NOTES:
-        console.print(note, style="dim", markup=False)
+    told = [name for name in names if name in columns.TOLD]
+    notes = [columns.meaning(name) for name in names if name not in told]
+    notes += [note for name, note in NOTES.items() if name in told]
+    for note in (*notes, UNSEEN, *([REPEATED] if _repeated(rows) else [])):
+        console.print(note, style="dim", markup=False, soft_wrap=True)
     lost = dict.fromkeys((row.result.model, row.device_lost) for row in rows)
     for model, word in lost:
-        console.print(f"device lost, {model}: memory in HBM: {word}", markup=False)
+        line = f"device lost, {model}: memory in HBM: {word}"
+        console.print(line, markup=False, soft_wrap=True)
 
 
-def table(rows: Sequence[Row]) -> Table:
+def table(rows: Sequence[Row], names: Sequence[str]) -> Table:
     """Workload by workload, a line for each model."""
     shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
     shown.add_column("workload", no_wrap=True)
     shown.add_column("model", no_wrap=True)
     shown.add_column("checked", no_wrap=True)
-    for heading in (
-        *map(columns.heading, COUNTED),
-        "HBM\nstart",
-        "HBM\nend",
-        "spill\npages",
-        "wall\ns",
-    ):
+    repeated = _repeated(rows)
+    headings = [*map(columns.heading, names), "wall\ns"]
+    if repeated:
+        headings.append("least\nto most")
+    for heading in headings:
         shown.add_column(heading, justify="right", no_wrap=True)
     for workload, group in groupby(rows, key=lambda row: row.result.workload):
-        for number, row in enumerate(group):
-            shown.add_row("" if number else workload, *_cells(row.result))
+        for number, (_, same) in enumerate(groupby(group, key=lambda row: row.result.model)):
+            results = [row.result for row in same]
+            cells = _cells(results, names, repeated=repeated)
+            shown.add_row("" if number else workload, *cells)
         shown.add_section()
     return shown
 
 
-def _cells(result: Result) -> list[str]:
-    return [
-        result.model,
-        "[green]yes[/]" if result.checked else "[bold red]no[/]",
-        *(columns.cell(name, getattr(result.counted, name)) for name in COUNTED),
-        _part(result.hbm_at_start, result.pages),
-        _part(result.hbm_at_end, result.pages),
-        f"{result.spilled_pages}",
-        f"{result.wall_seconds:.2f}",
+def _repeated(rows: Sequence[Row]) -> bool:
+    return any(row.ran.number > 1 for row in rows)
+
+
+def _cells(results: Sequence[Result], names: Sequence[str], *, repeated: bool) -> list[str]:
+    """The line of one workload under one model."""
+    good = [result for result in results if result.checked]
+    word = f"{len(good)} of {len(results)}" if repeated else "yes" if good else "no"
+    colour = "green" if len(good) == len(results) else "bold red"
+    # What failed has no numbers, or not the right ones.
+    counted = good or results
+    seconds = [result.wall_seconds for result in counted]
+    cells = [
+        results[0].model,
+        f"[{colour}]{word}[/]",
+        *(_cell(counted, name) for name in names),
+        f"{median(seconds):.2f}",
     ]
+    if repeated:
+        cells.append(f"{min(seconds):.2f} to {max(seconds):.2f}")
+    return cells
 
 
-def _part(pages: int, of: int) -> str:
-    return f"{pages / of:.0%}" if of else "-"
+def _cell(results: Sequence[Result], name: str) -> str:
+    pages = median(result.pages for result in results)
+    value = median(_number(result, name) for result in results)
+    if name not in columns.TOLD:
+        return columns.cell(name, value)
+    if not pages:
+        return "-"
+    return f"{value:.0f}" if name == "spilled_pages" else f"{value / pages:.0%}"
+
+
+def _number(result: Result, name: str) -> int:
+    """A counter, or a field."""
+    found = getattr(result if hasattr(result, name) else result.counted, name)
+    assert isinstance(found, int)
+    return found

@@ -1,12 +1,13 @@
 """Real text for workloads: the headers of the guest kernel, which are mostly words about it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from devmodel.build import cache
 from devmodel.build import kernel as kernels
 from devmodel.build.kernel import Kernel
 from devmodel.errors import BuildFailed
+from devmodel.experiment.config import Text
 from devmodel.machine.config import MachineConfig
 from devmodel.progress import Reporter
 
@@ -48,8 +49,15 @@ def name(kernel: Kernel, size: int = SIZE) -> str:
     return cache.key(kernel=kernel.identity, folder=FOLDER, size=size)
 
 
-def of_models(models: Sequence[str], reporter: Reporter) -> Path:
-    """One text for all of `models`: that of the first one whose kernel is here, or is fetched."""
-    configs = [MachineConfig.load(model).kernel for model in models]
+def of_machines(machines: Mapping[str, MachineConfig], reporter: Reporter) -> Path:
+    """One text for all of them: that of the first one whose kernel is here, or is fetched."""
+    configs = [machine.kernel for machine in machines.values()]
     quick = [config for config in configs if config.source is None]
     return obtain(kernels.obtain((quick or configs)[0], reporter), reporter)
+
+
+def texts(
+    wanted: Collection[Text], machines: Mapping[str, MachineConfig], reporter: Reporter
+) -> dict[Text, Path]:
+    """Where each of the texts is that workloads want."""
+    return {text: of_machines(machines, reporter) for text in wanted}

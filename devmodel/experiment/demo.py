@@ -6,15 +6,18 @@ import json as jsonlib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from rich.console import Console
 
-from devmodel.experiment import corpus, fleet, report, workloads
+from devmodel.experiment import corpus, fleet, job, report
+from devmodel.experiment.config import Experiment, Text
+from devmodel.experiment.job import Texts
 from devmodel.experiment.results import Result
+from devmodel.machine.config import MachineConfig
 from devmodel.machine.machine import Machine
 from devmodel.progress import Reporter
 
+WORD_INDEX = Experiment.load().chosen(["wordindex"])
 # Copy the text, the four phases that wordindex tells of, the verdict.
 STAGES = 6
 FIELDS = (
@@ -33,9 +36,9 @@ FIELDS = (
 )
 
 
-def word_index(vm: Machine, text: Path, tell: Callable[[str], None]) -> Result:
+def word_index(vm: Machine, texts: Texts, tell: Callable[[str], None]) -> Result:
     """Run the word index in a VM that is up. JobFailed if it ends without a result."""
-    workloads.put(vm, text)
+    (workload,) = WORD_INDEX.workloads
     tell("indexing")
 
     def phase(line: str) -> None:
@@ -43,21 +46,23 @@ def word_index(vm: Machine, text: Path, tell: Callable[[str], None]) -> Result:
         if len(parts) == 3 and parts[0] == "wordindex" and parts[2].endswith(" s"):
             tell(f"{parts[1]} done")
 
-    return workloads.run(vm, workloads.WORD_INDEX, tell=phase)
+    seconds = WORD_INDEX.seconds(workload)
+    return job.run(vm, workload, seconds=seconds, texts=texts, tell=phase).result
 
 
 def compare(models: Sequence[str], console: Console) -> fleet.Outcome[Result]:
     """Run the word index under each of `models`, as many side by side as this machine likes."""
-    text = corpus.of_models(models, Reporter(console))
+    machines = {model: MachineConfig.load(model) for model in models}
+    texts = corpus.texts([Text.KERNEL_HEADERS], machines, Reporter(console))
 
     def work(vm: Machine, tell: Callable[[str], None]) -> Result:
-        result = word_index(vm, text, tell)
+        result = word_index(vm, texts, tell)
         tell("checked" if result.checked else "NOT checked")
         return result
 
     # A guest, its device and this program: two of each keep two processors busy.
     width = max(1, len(os.sched_getaffinity(0)))
-    return fleet.run(models, work, console, stages=STAGES, width=width)
+    return fleet.run(machines, work, console, stages=STAGES, width=width)
 
 
 def run(models: Sequence[str], *, json: bool, console: Console) -> int:

@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -115,7 +115,7 @@ class Outcome(Generic[T]):
 
 
 def run(
-    models: Sequence[str],
+    machines: Mapping[str, MachineConfig],
     work: Callable[[Machine, Tell], T],
     console: Console,
     *,
@@ -123,7 +123,7 @@ def run(
     width: int,
     came: Callable[[str, T], None] = lambda *_: None,
 ) -> Outcome[T]:
-    """Do `work` in a VM of each of `models`, `width` at a time; what came of it.
+    """Do `work` in a VM of each model's machine, `width` at a time; what came of it.
 
     `work` gets the VM and a function to tell of each of its `stages`; `came` is called with a
     model and its result as soon as there is one, from any thread. A DevmodelError, whether of the
@@ -131,25 +131,24 @@ def run(
     that take minutes to build are built meanwhile, and their models come last.
     """
     reporter = Reporter(console)
-    configs = {model: MachineConfig.load(model) for model in models}
-    slow = [model for model, config in configs.items() if kernel.takes_minutes(config.kernel)]
+    slow = [model for model, config in machines.items() if kernel.takes_minutes(config.kernel)]
     # Here and not in the threads: one bar at a time.
-    for wanted, qemu in {(c.kernel, c.qemu) for model, c in configs.items() if model not in slow}:
+    for wanted, qemu in {(c.kernel, c.qemu) for model, c in machines.items() if model not in slow}:
         guest.build(wanted, reporter, qemu=qemu)
     with contextlib.ExitStack() as stack:
         kernels: dict[KernelConfig, Background] = {}
         for model in slow:
-            wanted = configs[model].kernel
+            wanted = machines[model].kernel
             if wanted not in kernels:
                 minutes = own.minutes(wanted)
                 reporter.note(f"{model}: its kernel is built meanwhile, in about {minutes} minutes")
                 kernels[wanted] = Background(wanted, reporter.note)
                 stack.callback(kernels[wanted].stop)
-        shown = stack.enter_context(Stages(console, list(configs), stages + OWN_STAGES))
+        shown = stack.enter_context(Stages(console, list(machines), stages + OWN_STAGES))
         cancelled = threading.Event()
         jobs = [
             _Job(config, model, work, shown, cancelled, kernels.get(config.kernel))
-            for model, config in configs.items()
+            for model, config in machines.items()
         ]
         found: dict[str, T] = {}
         failed: dict[str, DevmodelError] = {}
@@ -181,6 +180,6 @@ def run(
                     job.end_soon()
                 raise
     return Outcome(
-        {model: found[model] for model in models if model in found},
-        {model: failed[model] for model in models if model in failed},
+        {model: found[model] for model in machines if model in found},
+        {model: failed[model] for model in machines if model in failed},
     )

@@ -1,32 +1,35 @@
-"""One row of a comparison: what a workload under one memory model cost, and whether it is right."""
+"""What a workload under one memory model cost, and whether it is right."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self, get_type_hints
 
 from devmodel.abi.counters import Counted
 
+# Who runs it knows that better than what is run.
+GIVEN = ("model", "workload")
+
 
 class BadResult(ValueError):
-    """A workload printed something that is not a result."""
+    """Somebody printed something that is not a result."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a workload says of itself, and the driver's counters over its run."""
+    """The counters over a workload's run, and what it says of itself."""
 
     model: str
     workload: str
     checked: bool
-    """every result of the device was compared with the CPU's own, and agreed"""
+    """all is as it should be"""
     counted: Counted
-    """over the work: docs/counters.md"""
+    """docs/counters.md"""
     spilled_pages: int
     """in HBM, of processes that do not use the device"""
     wall_seconds: float
-    """of the work alone: not of what the CPU does before it and checks after it"""
+    """of what was counted: all of a program, or the part of it that it reports"""
     pages: int
     """that the workload watches; those that lie nowhere are not touched yet"""
     system_at_start: int
@@ -35,13 +38,18 @@ class Result:
     system_at_end: int
     hbm_at_end: int
     hbm_bytes_in_use: int
-    """the most that was seen between the steps of the workload"""
+    """the most that was seen"""
 
     @classmethod
-    def parse(cls, text: str) -> Self:
-        """From the JSON object that a workload prints; what it tells beyond the fields is left.
+    def blank(cls, model: str, workload: str) -> Self:
+        """Nothing is known yet, or nothing came of it: zeros, and not checked."""
+        zero: dict[str, Any] = {name: kind() for name, kind in _kinds(cls).items()}
+        return cls(**{**zero, "model": model, "workload": workload}, counted=Counted())
 
-        BadResult if it is not one, or a field is missing or of another type.
+    def told(self, text: str) -> Self:
+        """With what a JSON object has of the fields, and of the counters; the rest of it is left.
+
+        BadResult if it is no object, or a field is of another type.
         """
         try:
             data = json.loads(text)
@@ -49,17 +57,16 @@ class Result:
             raise BadResult(f"not JSON: {text.strip()[:80]!r}") from error
         if not isinstance(data, dict):
             raise BadResult(f"not an object: {text.strip()[:80]!r}")
+        kinds = {name: kind for name, kind in _kinds(type(self)).items() if name not in GIVEN}
         values: dict[str, Any] = {
-            name: _value(data, name, kind) for name, kind in _kinds(cls).items()
+            name: _value(data, name, kind) for name, kind in kinds.items() if name in data
         }
-        counted = {field.name: _value(data, field.name, int) for field in Counted.FIELDS}
-        return cls(**values, counted=Counted(**counted))
-
-    @classmethod
-    def failed(cls, model: str, workload: str) -> Self:
-        """The row of a workload that has no result."""
-        zero: dict[str, Any] = {name: kind() for name, kind in _kinds(cls).items()}
-        return cls(**{**zero, "model": model, "workload": workload}, counted=Counted())
+        counted = {
+            field.name: _value(data, field.name, int)
+            for field in Counted.FIELDS
+            if field.name in data
+        }
+        return replace(self, **values, counted=replace(self.counted, **counted))
 
     def as_dict(self) -> dict[str, Any]:
         """Flat, for JSON: the counters are fields among the others."""
@@ -77,14 +84,14 @@ class Result:
 
 
 def _kinds(cls: type[Result]) -> dict[str, type]:
-    """What a workload says beside the counters, and of which type it is."""
+    """What there is beside the counters, and of which type it is."""
     hints = get_type_hints(cls)
     return {field.name: hints[field.name] for field in fields(cls) if field.name != "counted"}
 
 
 def _value(data: dict[str, Any], name: str, kind: type) -> Any:
-    """BadResult if it is missing or of another type."""
-    value = data.get(name)
+    """BadResult if it is of another type."""
+    value = data[name]
     # JSON has one kind of number; Python's bool is an int.
     if kind is float and type(value) is int:
         return float(value)

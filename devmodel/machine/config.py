@@ -14,6 +14,8 @@ qemu                      auto     auto, host, tree (unpacked into the cache), o
 append                    ""       more kernel command line
 boot_timeout              120      seconds until the guest must be ready
 trace                     false    keep every device's trace, for `devmodel check`
+policy                    in_place what a device's touch does where no program advised: in_place
+                                   maps pages where they are, on_touch moves them to HBM first
 kernel.series             best     "7.2", "7.2-own" and others, see `devmodel kernels`
 kernel.tree               none     your own kernel tree, built or not, instead of a series
 kernel.debug              false    KASAN, lockdep and friends
@@ -33,27 +35,18 @@ Relative paths are relative to the file they stand in.
 
 import difflib
 import re
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-from pydantic import (
-    BaseModel,
-    StrictBool,
-    StrictInt,
-    StrictStr,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import StrictBool, StrictInt, StrictStr, field_validator, model_validator
 
-from devmodel import paths, sizes
+from devmodel import description, paths, sizes
 from devmodel.build.config import KernelConfig
 from devmodel.build.series import known
 from devmodel.description import Size, Strict
 from devmodel.device.config import DeviceConfig
-from devmodel.device.faults import Faults
 from devmodel.errors import ConfigError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
@@ -69,6 +62,13 @@ class Accel(StrEnum):
     AUTO = "auto"
     KVM = "kvm"
     TCG = "tcg"
+
+
+class Policy(StrEnum):
+    """What a device's touch does where no program advised, as the driver calls it."""
+
+    IN_PLACE = "in_place"
+    ON_TOUCH = "on_touch"
 
 
 class ShareConfig(Strict):
@@ -98,6 +98,7 @@ class MachineConfig(Strict):
     append: str = ""
     boot_timeout: StrictInt = 120
     trace: StrictBool = False
+    policy: Policy = Policy.IN_PLACE
     restarts: StrictInt = 3
     kernel: KernelConfig = KernelConfig()
     devices: tuple[DeviceConfig, ...] = ()
@@ -178,30 +179,13 @@ class MachineConfig(Strict):
     def load(cls, config: str | Path) -> "MachineConfig":
         """Read a YAML file, or a shipped description by its bare name. ConfigError if it is bad."""
         path = find(config)
-        try:
-            data = yaml.safe_load(path.read_text())
-        except OSError as error:
-            raise ConfigError(f"{path}: {error.strerror}", hint="name a readable file") from error
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"{path}: not a text file", hint="name a YAML file") from error
-        except yaml.YAMLError as error:
-            raise ConfigError(_yaml_message(path, error), hint="mend the YAML there") from error
-        if data is None:
-            data = {}
-        if not isinstance(data, dict):
-            raise ConfigError(
-                f"{path}: holds a {type(data).__name__}", hint="write keys, like `memory: 1G`"
-            )
+        data = description.read(path, example="memory: 1G")
         return cls.parse({"name": path.stem.lower().replace("_", "-"), **data}, path)
 
     @classmethod
     def parse(cls, data: dict[str, Any], path: Path) -> "MachineConfig":
         """Check `data` as if it stood in the file `path`. ConfigError names the first mistake."""
-        try:
-            parsed = cls.model_validate(data)
-        except ValidationError as error:
-            raise ConfigError(_message(path, error)) from None
-        return parsed.resolved(path.parent)
+        return description.check(cls, data, path).resolved(path.parent)
 
     def resolved(self, base: Path) -> "MachineConfig":
         """A copy whose relative paths are taken from the folder `base`."""
@@ -226,6 +210,19 @@ class MachineConfig(Strict):
                 f"--name: {name!r} is no name", hint="use lower-case letters, digits and '-'"
             )
         return self.model_copy(update={"name": name})
+
+    def with_programs(self, programs: Sequence[Path]) -> "MachineConfig":
+        """A copy whose devices all know these device programs, too.
+
+        ConfigError if there are some, and no device.
+        """
+        if programs and not self.devices:
+            raise ConfigError("--programs: this machine has no device", hint="add one to CONFIG")
+        devices = tuple(
+            device.model_copy(update={"programs": device.programs + tuple(programs)})
+            for device in self.devices
+        )
+        return self.model_copy(update={"devices": devices})
 
     def check_files(self) -> None:
         """ConfigError if a file or folder that this names is not there."""
@@ -262,64 +259,3 @@ def find(config: str | Path) -> Path:
     close = difflib.get_close_matches(name.removesuffix(".yaml"), shipped(), 1, 0.5)
     choice = f"did you mean {close[0]}?" if close else f"shipped are {', '.join(shipped())}"
     raise ConfigError(f"{config}: no such file or shipped description", hint=choice)
-
-
-def _yaml_message(path: Path, error: yaml.YAMLError) -> str:
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
-        return f"{path}:{error.problem_mark.line + 1}: {error.problem}"
-    return f"{path}: not YAML"
-
-
-def _keys(location: tuple[int | str, ...]) -> tuple[str, type[BaseModel]]:
-    """The location as people write it, and the model that its last key belongs to."""
-    text, model = "", MachineConfig
-    owner: type[BaseModel] = model
-    inner: dict[str, type[BaseModel]] = {
-        "kernel": KernelConfig,
-        "devices": DeviceConfig,
-        "faults": Faults,
-        "shares": ShareConfig,
-    }
-    for depth, item in enumerate(location):
-        if isinstance(item, int):
-            text += f"[{item}]"
-            continue
-        text += f".{item}" if text else item
-        if depth < len(location) - 1 and item in inner:
-            owner = inner[item]
-    return text, owner
-
-
-def _message(path: Path, error: ValidationError) -> str:
-    """The first mistake in one line. Unknown keys first: they explain the missing ones."""
-    errors = error.errors(include_url=False)
-    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
-    key, owner = _keys(first["loc"])
-    where = f"{path}: {key}" if key else f"{path}"
-    given = first["input"]
-    match first["type"]:
-        case "extra_forbidden":
-            known = list(owner.model_fields)
-            close = difflib.get_close_matches(str(first["loc"][-1]), known, 1, 0.5)
-            hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
-            return f"{where}: unknown key; {hint}"
-        case "missing":
-            return f"{where}: missing; add it"
-        case "value_error":
-            return f"{where}: {first['ctx']['error']}"
-        case "enum":
-            return f"{where}: {given!r} is not known; use {first['ctx']['expected']}"
-        case kind if kind.startswith("int_"):
-            return f"{where}: {given!r} is no whole number; write one like 2"
-        case kind if kind.startswith("bool_"):
-            return f"{where}: {given!r} is neither true nor false; write one of them"
-        case kind if kind.startswith("string_"):
-            return f"{where}: {given!r} is no text; put it in quotes"
-        case "path_type":
-            return f"{where}: {given!r} is no path; write one in quotes"
-        case "tuple_type" | "list_type":
-            return f"{where}: {given!r} is no list; begin its lines with '- '"
-        case "model_type" | "model_attributes_type" | "dict_type":
-            return f"{where}: {given!r} has no keys; write them below it, indented"
-        case _:
-            return f"{where}: {first['msg']}; see `devmodel run --help`"

@@ -22,7 +22,7 @@ from devmodel.build.emulator import PROGRAM, Emulator
 from devmodel.link import Endpoint, Transport
 from devmodel.machine import tsc
 from devmodel.machine.accel import Accelerator
-from devmodel.machine.config import MachineConfig
+from devmodel.machine.config import MachineConfig, Policy
 
 # oops and panic end QEMU at once (-no-reboot), so a crash is an exit and not a hang. Warnings
 # must reach the console, where they are looked for: loglevel 5. The rest is speed: no wait for
@@ -93,6 +93,9 @@ def _common(
         line += numa(config.nodes, max(nodes, default=0), config.cpus)
     line += ["-kernel", str(boot.kernel), "-initrd", str(boot.initrd)]
     words = [*APPEND, *(NODE_APPEND if nodes else ())]
+    if config.policy is not Policy.IN_PLACE:
+        # Here and not to modprobe: it holds each time that the driver is loaded.
+        words.append(f"devmodel.policy={config.policy}")
     if accelerator.name == "tcg" and (rate := tsc.khz()) is not None:
         words.append(f"tsc_early_khz={rate}")
     line += ["-append", " ".join([*words, config.append, *boot.append]).strip()]

@@ -4,10 +4,14 @@
  *
  * Advice belongs to the mapping that it was given for and ends with it: the
  * notifier tells of every munmap() and mremap(). Ranges do not overlap, and the
- * neighbours of one policy are one range. IN_PLACE is what there is without.
+ * neighbours of one policy are one range. Where there is none, it is the
+ * machine's policy that counts, which may change at any time: so advice to do
+ * what that says anyway is kept like any other.
  */
 #include <linux/interval_tree.h>
+#include <linux/moduleparam.h>
 #include <linux/slab.h>
+#include <linux/string.h>
 
 #include "compat.h"
 #include "mirror.h"
@@ -15,6 +19,38 @@
 
 /* Ranges of one mirror, which are memory of the kernel's. */
 #define MAX_RANGES	65536
+
+static const char * const policies[] = {
+	[DEVMODEL_POLICY_IN_PLACE] = "in_place",
+	[DEVMODEL_POLICY_ON_TOUCH] = "on_touch",
+};
+
+static int unadvised = DEVMODEL_POLICY_IN_PLACE;
+
+static int set_unadvised(const char *name, const struct kernel_param *param)
+{
+	int policy = sysfs_match_string(policies, name);
+
+	if (policy < 0) {
+		pr_err("devmodel: policy=%s: this driver knows in_place and on_touch\n", name);
+		return policy;
+	}
+	WRITE_ONCE(unadvised, policy);
+	return 0;
+}
+
+static int get_unadvised(char *text, const struct kernel_param *param)
+{
+	return sysfs_emit(text, "%s\n", policies[READ_ONCE(unadvised)]);
+}
+
+static const struct kernel_param_ops unadvised_ops = {
+	.set = set_unadvised,
+	.get = get_unadvised,
+};
+
+module_param_cb(policy, &unadvised_ops, NULL, 0644);
+MODULE_PARM_DESC(policy, "what a device's touch does where nobody advised: in_place (default), on_touch");
 
 struct advice {
 	struct interval_tree_node pages;
@@ -126,10 +162,8 @@ int devmodel_policy_set(struct devmodel_mirror *mirror, unsigned long start,
 		ret = -ENOSPC;
 	} else {
 		clear(mirror, start >> PAGE_SHIFT, last, &spare);
-		if (policy != DEVMODEL_POLICY_IN_PLACE) {
-			add(mirror, advice, start >> PAGE_SHIFT, last);
-			advice = NULL;
-		}
+		add(mirror, advice, start >> PAGE_SHIFT, last);
+		advice = NULL;
 	}
 	spin_unlock(&mirror->policy_lock);
 out:
@@ -160,7 +194,7 @@ void devmodel_policy_end(struct devmodel_mirror *mirror, unsigned long start,
 }
 
 /**
- * devmodel_policy_get() - the policy at an address
+ * devmodel_policy_get() - the policy at an address: what was advised, or the machine's
  * @mirror: the mirror
  * @address: where
  * @end: set to the end of the stretch that has the same policy
@@ -171,7 +205,7 @@ enum devmodel_policy devmodel_policy_get(struct devmodel_mirror *mirror,
 					 unsigned long address, unsigned long *end)
 {
 	unsigned long page = address >> PAGE_SHIFT, next = ULONG_MAX >> PAGE_SHIFT;
-	enum devmodel_policy policy = DEVMODEL_POLICY_IN_PLACE;
+	enum devmodel_policy policy = READ_ONCE(unadvised);
 	struct advice *advice;
 
 	spin_lock(&mirror->policy_lock);

@@ -14,6 +14,7 @@ PROGRAMS = (
     "dm-test-hbm",
     "dm-test-lifetime",
     "dm-test-migrate",
+    "dm-test-policy",
     "dm-test-process",
 )
 

@@ -1,24 +1,26 @@
 """The main job in a booted guest, on text that the tests know."""
 
 import json
-from pathlib import Path
 
 import pytest
 
 from devmodel.experiment import corpus, demo
-from devmodel.machine import Machine
+from devmodel.experiment.config import Text
+from devmodel.experiment.job import Texts
+from devmodel.machine import Machine, MachineConfig
 from devmodel.progress import Reporter
 
 
 @pytest.fixture(scope="session")
-def text() -> Path:
-    return corpus.of_models(["private"], Reporter())
+def texts() -> Texts:
+    machines = {"private": MachineConfig.load("private")}
+    return corpus.texts([Text.KERNEL_HEADERS], machines, Reporter())
 
 
 @pytest.mark.timeout(300)
-def test_the_word_index_is_right(vm: Machine, config: str, text: Path) -> None:
+def test_the_word_index_is_right(vm: Machine, config: str, texts: Texts) -> None:
     stages: list[str] = []
-    result = demo.word_index(vm, text, stages.append)
+    result = demo.word_index(vm, texts, stages.append)
     assert result.checked
     assert result.model == config
     counted = result.counted

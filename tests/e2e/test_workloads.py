@@ -8,12 +8,14 @@ import pytest
 
 from devmodel.abi.counters import Counted
 from devmodel.device.config import DeviceModel
-from devmodel.experiment import workloads
+from devmodel.experiment import job
+from devmodel.experiment.config import Experiment
 from devmodel.experiment.results import Result
 from devmodel.machine import Machine
 
+SHIPPED = Experiment.load()
 # The word index has tests of its own.
-PATTERNS = [name for name in workloads.WORKLOADS if name != "wordindex"]
+PATTERNS = {item.title: item for item in SHIPPED.workloads if item.title != "wordindex"}
 KEYS = {
     "model": str,
     "workload": str,
@@ -26,12 +28,17 @@ PAGE = 4096
 HBM = 256 << 20
 
 
+def run(vm: Machine, name: str) -> Result:
+    workload = PATTERNS[name]
+    return job.run(vm, workload, seconds=SHIPPED.seconds(workload), texts={}).result
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("config", [model.value for model in DeviceModel], indirect=True)
 def test_every_pattern_is_right(vm: Machine, config: str) -> None:
     # What takes long once: eviction is the same under every model.
     names = [name for name in PATTERNS if name != "oversubscribe" or config == "private"]
-    results = {name: workloads.run(vm, workloads.WORKLOADS[name]) for name in names}
+    results = {name: run(vm, name) for name in names}
     for name, result in results.items():
         assert (result.workload, result.model, result.checked) == (name, config, True)
         counted = result.counted
@@ -96,7 +103,7 @@ def check_oversubscribed(result: Result) -> None:
 def test_pages_that_stay(vm: Machine) -> None:
     """With --in-place a device fault moves nothing."""
     done = vm.run(["patterns", "--in-place", "--mib", "1", "stream"]).check()
-    result = Result.parse(done.stdout)
+    result = Result.blank("private", "stream").told(done.stdout)
     assert result.checked
     assert result.pages == result.system_at_end == 256
     assert result.counted.pages_to_device == 0
@@ -126,7 +133,7 @@ def test_a_hog_goes_by_the_marks_there_are(vm: Machine, config: str, kib: int) -
     before = vm.run(["cat", setting]).check().stdout.strip()
     vm.run(f"echo {kib} > {setting}").check()
     try:
-        result = workloads.run(vm, workloads.WORKLOADS["hog"])
+        result = run(vm, "hog")
     finally:
         vm.run(f"echo {before} > {setting}").check()
     assert result.checked

@@ -18,9 +18,13 @@ from devmodel.build.guest import Built
 from devmodel.build.kernel import Kernel
 from devmodel.build.tools import HostTools
 from devmodel.build.tree import Tree
+from devmodel.cli import compare
 from devmodel.cli import main as cli
+from devmodel.device.config import DeviceModel
 from devmodel.errors import BuildFailed, ExitCode
+from devmodel.experiment.config import Experiment
 from devmodel.machine import host
+from devmodel.machine.config import Policy
 from devmodel.machine.host import Check, Verdict
 
 COMMANDS = (
@@ -123,6 +127,8 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
         (["run", "mirror", "--nonsense"], "unrecognized arguments: --nonsense"),
         (["doctor", "--", "ls"], "doctor takes no command after --"),
         (["compare", "--jobs", "0"], "'0' is no number from 1 on"),
+        (["run", "private", "--policy", "touch"], "invalid choice: 'touch'"),
+        (["compare", "--repeat", "none"], "'none' is no number from 1 on"),
     ],
 )
 def test_wrong_usage_is_2(
@@ -165,6 +171,27 @@ def test_wrong_usage_is_2(
         (["compare", "--models", "privat"], "devmodel: no model 'privat'; did you mean private?"),
         (["compare", "--models", ""], "devmodel: no model ''; there are mirror, private, "),
         (["compare", "strem"], "devmodel: no workload 'strem'; did you mean stream?"),
+        (["compare", "none.yaml"], "devmodel: none.yaml: No such file or directory; name a "),
+        (["compare", "a.yaml", "b.yml"], "devmodel: b.yml: a second experiment file; name one "),
+        (
+            ["compare", "--program", "/none"],
+            "devmodel: --program: none: program: no file /none; name one that is there",
+        ),
+        (
+            ["compare", "--program", sys.executable],
+            f"devmodel: --program: {Path(sys.executable).name}: program: {sys.executable} is "
+            "dynamically linked, and guests have no libraries for it; link it with -static",
+        ),
+        (
+            ["compare", "kv", "--program", "/none"],
+            "devmodel: --program and 'kv' exclude each other; write arguments of the program ",
+        ),
+        (["compare", "--", "1"], "devmodel: arguments after --, and no --program; name the "),
+        (["compare", "--same-output"], "devmodel: --same-output is for a --program; write "),
+        (
+            ["compare", "kv", "--programs", "/none.py"],
+            "devmodel: programs: no file /none.py; name a Python file",
+        ),
         (["start", "mirror", "--gdb"], "devmodel: start does not wait for a debugger; "),
         (["exec", "--", "true"], "devmodel: no VM is running; devmodel start starts one"),
         (["exec", "x", "--", "true"], "devmodel: no running VM is called x; "),
@@ -188,12 +215,15 @@ def test_a_users_mistake_is_one_line(
 @pytest.mark.usefixtures("built")
 def test_dry_run_prints_one_line_to_paste(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["run", "private", "--dry-run", "--append", "a=1 b=2", "--qemu-opts", "-d int"]
+    arguments += ["--policy", "on_touch"]
     assert cli.main([*arguments, "--", "ls", "-l"]) == 0
     out = capsys.readouterr().out
     assert out.count("\n") == 1
     words = shlex.split(out)
     assert words[0] == "qemu-system-x86_64"
-    assert words[words.index("-append") + 1].endswith("a=1 b=2")
+    append = words[words.index("-append") + 1]
+    assert "devmodel.policy=on_touch" in append.split()
+    assert append.endswith("a=1 b=2")
     assert words[-2:] == ["-d", "int"]
 
 
@@ -306,6 +336,54 @@ def test_a_reader_that_has_seen_enough_is_no_trouble(words: list[str]) -> None:
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (ExitCode.OK, b"")
+
+
+def asked(*words: str) -> Experiment:
+    """The experiment that `devmodel compare` makes of these words."""
+    arguments, _, command = cli._split(["compare", *words])
+    options = cli.parser().parse_args(arguments)
+    options.guest_command = command
+    return compare.experiment(options)
+
+
+def test_compare_runs_what_ships_if_nothing_is_said() -> None:
+    assert asked() == Experiment.load()
+    assert [item.title for item in asked("kv", "--models", "numa").workloads] == ["kv"]
+    assert asked("kv", "--models", "numa,mirror").models == (DeviceModel.NUMA, DeviceModel.MIRROR)
+
+
+def test_compare_runs_a_program_with_its_arguments(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("#!/bin/sh\n")
+    mine.chmod(0o755)
+    experiment = asked(
+        *("--program", str(mine), "--programs", "triple.py", "--policy", "on_touch"),
+        *("--repeat", "3", "--timeout", "7", "--same-output", "--", "-n", "7", "--", "x"),
+    )
+    (workload,) = experiment.workloads
+    assert (workload.program, workload.args) == (mine, ("-n", "7", "--", "x"))
+    assert workload.expect.same_output
+    assert (experiment.repeats(workload), experiment.seconds(workload)) == (3, 7.0)
+    assert experiment.programs == (Path.cwd() / "triple.py",)
+    assert experiment.policy is Policy.ON_TOUCH
+
+
+def test_the_command_line_goes_before_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "models: [cdm]\npolicy: on_touch\nprograms: [a.py]\nrepeat: 4\n"
+        "workloads: [{command: [dm-info], repeat: 9}, {command: [dm-run]}]\n"
+    )
+    (tmp_path / "a.py").write_text("")
+    words = (str(file), "dm-info", "--models", "private", "--policy", "in_place", "--repeat", "2")
+    experiment = asked(*words, "--programs", "/b.py")
+    assert [item.title for item in experiment.workloads] == ["dm-info"]
+    assert experiment.models == (DeviceModel.PRIVATE,)
+    assert (experiment.policy, experiment.runs) == (Policy.IN_PLACE, 2)
+    assert experiment.programs == (tmp_path / "a.py", Path("/b.py"))
+    kept = asked(str(file))
+    assert (kept.models, kept.policy) == ((DeviceModel.CDM,), Policy.ON_TOUCH)
+    assert kept.runs == 9 + 4
 
 
 def test_no_colour_without_a_terminal() -> None:

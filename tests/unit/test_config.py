@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from devmodel.abi import ioctl
 from devmodel.device.faults import Faults
 from devmodel.errors import ConfigError, ExitCode
 from devmodel.machine import config as configs
-from devmodel.machine.config import MachineConfig
+from devmodel.machine.config import MachineConfig, Policy
 
 # YAML, and the message after the file's name.
 MISTAKES = {
@@ -15,7 +16,7 @@ MISTAKES = {
     "unknown key, far off": (
         "colour: red",
         "colour: unknown key; known here: name, memory, cpus, nodes, accel, qemu, append, "
-        "boot_timeout, trace, restarts, kernel, devices, shares",
+        "boot_timeout, trace, policy, restarts, kernel, devices, shares",
     ),
     "unknown key below": (
         "devices: [{modell: private}]",
@@ -158,6 +159,10 @@ MISTAKES = {
         'append: "a\\nb"',
         "append: the kernel command line is one line; remove the line break",
     ),
+    "unknown policy": (
+        "policy: first_touch",
+        "policy: 'first_touch' is not known; use 'in_place' or 'on_touch'",
+    ),
     "neither true nor false": (
         "kernel: {debug: maybe}",
         "kernel.debug: 'maybe' is neither true nor false; write one of them",
@@ -295,3 +300,17 @@ def test_tracing_and_faults_are_off_unless_asked_for(tmp_path: Path) -> None:
     config = MachineConfig.load(write(tmp_path, text))
     assert config.trace
     assert config.devices[0].faults == Faults(lost_dirty=3)
+
+
+def test_policies_are_those_of_the_driver(tmp_path: Path) -> None:
+    assert [policy.value for policy in Policy] == [name.name.lower() for name in ioctl.Policy]
+    assert MachineConfig.load(write(tmp_path, "")).policy is Policy.IN_PLACE
+    assert MachineConfig.load(write(tmp_path, "policy: on_touch")).policy is Policy.ON_TOUCH
+
+
+def test_programs_want_a_device(tmp_path: Path) -> None:
+    mine, other = tmp_path / "mine.py", tmp_path / "other.py"
+    config = MachineConfig.load("two-devices").with_programs([mine]).with_programs([other])
+    assert [device.programs for device in config.devices] == [(mine, other), (mine, other)]
+    with pytest.raises(ConfigError, match="--programs: this machine has no device"):
+        MachineConfig().with_programs([mine])

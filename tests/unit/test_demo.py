@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_machine import FakeMachine, install
+from fake_machine import FakeMachine, counts, install, under_counting
 from rich.console import Console
 from test_results import ROW
 
 from devmodel.errors import ExitCode, GuestPanic, LaunchFailed
-from devmodel.experiment import demo, workloads
+from devmodel.experiment import demo
 from devmodel.machine.shell import Result as Done
 
 STDERR = b"""\
@@ -25,19 +25,26 @@ class DemoMachine(FakeMachine):
     """Runs `wordindex`; what it prints is cut where no line ends."""
 
     def put(self, source: Path, target: str) -> None:
-        assert (source, target) == (Path("/corpus.txt"), workloads.GUEST_TEXT)
+        assert (source, target) == (Path("/corpus.txt"), "/tmp/wordindex/corpus.txt")
 
-    def run(self, command: list[str], *, timeout: float, stderr: Any) -> Done:
-        assert command[0] == "wordindex" and timeout
+    def run(
+        self, command: str, *, timeout: float = 60.0, stdout: Any = None, stderr: Any = None
+    ) -> Done:
+        words = under_counting(command)
+        if not words:
+            return counts()
+        assert words[0] == "wordindex" and timeout
         stderr.write(STDERR[:50])
         stderr.write(STDERR[50:])
-        return self.answer()
+        answer = self.answer()
+        stdout.write(answer.stdout.encode())
+        return answer
 
 
 @pytest.fixture(autouse=True)
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, DemoMachine)
-    monkeypatch.setattr(demo.corpus, "of_models", lambda *_: Path("/corpus.txt"))
+    monkeypatch.setattr(demo.corpus, "of_machines", lambda *_: Path("/corpus.txt"))
     FakeMachine.outputs = {
         model: Done(0, json.dumps({**ROW, "model": model}), "") for model in ("mirror", "private")
     }
@@ -94,7 +101,7 @@ def test_an_unchecked_result_is_shown_and_fails(capsys: pytest.CaptureFixture[st
     [
         (
             Done(139, "", ""),
-            "ended with 139 and without a result: wordindex: on touch: 1.00 s",
+            "ended with 139 (SIGSEGV) and without a result: wordindex: on touch: 1.00 s",
             ExitCode.MACHINE_LOST,
         ),
         (Done(3, json.dumps(ROW), ""), "ended with 3", ExitCode.MACHINE_LOST),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fake_machine import FakeMachine, install
+from fake_machine import FakeMachine, install, machines
 from rich.console import Console
 
 from devmodel.errors import ExitCode, GuestPanic, LaunchFailed
@@ -33,7 +33,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(work: Callable[[Any, fleet.Tell], str], *, width: int) -> tuple[fleet.Outcome[str], str]:
     shown = io.StringIO()
     console = Console(file=shown, width=100)
-    found = fleet.run(["mirror", "private"], work, console, stages=1, width=width)
+    found = fleet.run(machines("mirror", "private"), work, console, stages=1, width=width)
     return found, shown.getvalue()
 
 

@@ -16,7 +16,7 @@ from devmodel.errors import HostNotReady, LaunchFailed
 from devmodel.link.memory import Window
 from devmodel.machine import accel, qemu, qmp, tsc
 from devmodel.machine.accel import Accelerator
-from devmodel.machine.config import Accel, MachineConfig
+from devmodel.machine.config import Accel, MachineConfig, Policy
 from devmodel.machine.qemu import Boot, Descriptors
 
 TCG = Accelerator("tcg", "for the test")
@@ -86,6 +86,12 @@ def test_a_crash_is_an_exit_and_more_parameters_come_last() -> None:
     assert {"oops=panic", "panic=-1"} <= set(words)
     # What is typed on the command line is later than what stands in the file.
     assert words[-2:] == ["a=1", "slub_debug=P"]
+
+
+def test_the_driver_is_told_the_machines_policy() -> None:
+    line = live(MachineConfig(policy=Policy.ON_TOUCH))
+    assert "devmodel.policy=on_touch" in line[line.index("-append") + 1].split()
+    assert "devmodel.policy" not in " ".join(live(MachineConfig()))
 
 
 def test_an_emulated_guest_is_told_the_rate_of_its_counter(
