@@ -14,9 +14,8 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 demo: install
 	$(VENV)/bin/devmodel demo
 
-# A process for each processor, and one more, as a test may wait for something; each VM wants a
-# gigabyte.
-SIDE_BY_SIDE := -n $$(($$(nproc) + 1)) --maxprocesses=4 --dist=loadgroup --no-loadscope-reorder
+# A process for each processor; more VMs than that have nothing to gain, and each wants a gigabyte.
+SIDE_BY_SIDE := -n auto --maxprocesses=4 --dist=loadgroup --no-loadscope-reorder
 
 # ARGS='-k name' picks tests. KERNELS=7.3,debug tests those kernels too (`devmodel kernels` names
 # them); it fetches or builds them first. KERNELS=all is all of them, and takes an hour or two.

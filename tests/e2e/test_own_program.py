@@ -34,7 +34,8 @@ def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mine")
     tree.obtain(Reporter()).run(
         [
-            *("gcc", "-O2", "-static", "-pthread", "-I", GUEST, "-o", folder / "mine"),
+            *("gcc", "-O2", "-static", "-pthread", "-I", GUEST, "-I", GUEST / "uapi"),
+            *("-o", folder / "mine"),
             *(OWN / "mine.c", GUEST / "lib/libdevmodel.c"),
         ],
         what="own program",
