@@ -20,7 +20,7 @@ SIDE_BY_SIDE := -n auto --maxprocesses=4 --dist=loadgroup --no-loadscope-reorder
 # ARGS='-k name' picks tests. KERNELS=7.3,debug tests those kernels too (`devmodel kernels` names
 # them); it fetches or builds them first. KERNELS=all is all of them, and takes an hour or two.
 # ON=debug has every test that is about no other kernel boot that one. LONG=1 has those that find
-# more the longer they go on (random operations, restarts) go on for longer, as CI has.
+# more the longer they go on (random operations, restarts) go on for longer: half an hour and more.
 test: $(VENV)/tests
 	$(if $(KERNELS),DEVMODEL_KERNELS=$(KERNELS)) $(if $(ON),DEVMODEL_ON=$(ON)) \
 		$(if $(LONG),DEVMODEL_LONG=1) $(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) $(ARGS)

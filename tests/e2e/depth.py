@@ -1,4 +1,4 @@
-"""How much is enough: less for a person who waits, more for a machine that does (LONG=1, CI)."""
+"""How much is enough: less for a person who waits, more for a machine that does (LONG=1)."""
 
 import os
 
