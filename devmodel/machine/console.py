@@ -48,6 +48,8 @@ PATTERNS: tuple[tuple[Trouble, re.Pattern[str]], ...] = (
     ),
 )
 
+_RIP = re.compile(_KERNEL + r"RIP: 0010:(\S+)")
+
 
 @dataclass(frozen=True)
 class Event:
@@ -79,6 +81,14 @@ def worst(events: Sequence[Event]) -> Event | None:
         for event in events:
             if event.trouble is wanted:
                 return event
+    return None
+
+
+def where(path: Path, event: Event) -> str | None:
+    """Where the kernel was at an event: `function+0x1/0x2`, by the first RIP told after it."""
+    for line in path.read_text(errors="replace").splitlines()[event.number : event.number + 30]:
+        if found := _RIP.search(line):
+            return found[1]
     return None
 
 

@@ -25,7 +25,9 @@ def explain(
     event = console.worst(console.scan(log))
     if event is not None:
         kind = GuestOops if event.trouble is Trouble.OOPS else GuestPanic
-        return kind(f"the guest died: {event.line}", hint=hint, details=details)
+        place = console.where(log, event)
+        at = f" in {place}" if place else ""
+        return kind(f"the guest died: {event.line}{at}", hint=hint, details=details)
     also = "".join(f" (the agent of device {n} {how})" for n, how in (lost or {}).items())
     if ending is not None:
         message = f"{symptom}{also}: {ending}, and the console does not say why"

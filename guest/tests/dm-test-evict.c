@@ -1,21 +1,17 @@
 // SPDX-License-Identifier: MIT
 /* More memory in use than HBM has: pages are evicted, the right ones, and bytes are kept. */
 #define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "ktap.h"
+#include "row.h"
 
 #define WORDS(pages)	((pages) * page_size() / sizeof(uint64_t))
-#define GROUPS		"/tmp/cgroups"
-#define GROUP		GROUPS "/test"
+#define GROUP		CONTROL_GROUP("dm-test-evict")
 /* What a process is charged for beside its pages, and what the kernel charges in advance. */
 #define SLACK		((uint64_t)1 << 20)
 
@@ -178,23 +174,9 @@ static void others_go(int dev)
 	EXPECT_PATTERN(memory, mine, 7);
 }
 
-static void write_text(const char *path, const char *text)
-{
-	int file = open(path, O_WRONLY);
-
-	if (file < 0 || write(file, text, strlen(text)) < 0)
-		ktap_fail(__FILE__, __LINE__, "%s: %s", path, strerror(errno));
-	close(file);
-}
-
 static uint64_t charged(void)
 {
-	unsigned long long bytes = 0;
-	FILE *file = fopen(GROUP "/memory.current", "r");
-
-	EXPECT(file && fscanf(file, "%llu", &bytes) == 1);
-	fclose(file);
-	return bytes;
+	return kernel_get(GROUP "/memory.current", NULL);
 }
 
 /* In its group: the charge for a page goes with the page, wherever that is moved. */
@@ -231,22 +213,17 @@ static void memory_cgroup(int dev)
 	char text[32];
 	pid_t child;
 
-	mkdir(GROUPS, 0755);
-	if (mount("none", GROUPS, "cgroup2", 0, NULL) && errno != EBUSY)
-		ktap_skip("no cgroup2: %s", strerror(errno));
-	write_text(GROUPS "/cgroup.subtree_control", "+memory");
-	EXPECT(!mkdir(GROUP, 0755) || errno == EEXIST);
+	make_group(GROUP);
 	snprintf(text, sizeof(text), "%zu", 4 * all * page_size() + 2 * SLACK);
-	write_text(GROUP "/memory.max", text);
+	kernel_set(GROUP "/memory.max", text);
 	child = fork();
 	if (!child) {
-		write_text(GROUP "/cgroup.procs", "0");
+		kernel_set(GROUP "/cgroup.procs", "0");
 		work_in_group(all);
 		_exit(0);
 	}
 	EXPECT_EQ(wait_child(child), 0);
 	EXPECT(!rmdir(GROUP));
-	EXPECT(!umount(GROUPS));
 }
 
 int main(int argc, char **argv)

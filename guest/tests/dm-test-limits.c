@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,8 +18,7 @@
 #define PROCESSES	300
 /* See guest/driver/mirror.c. */
 #define CONTEXTS	256
-#define GROUPS		"/tmp/groups"
-#define GROUP		GROUPS "/limited"
+#define GROUP		CONTROL_GROUP("dm-test-limits")
 #define HUGE_SIZE	(2UL << 20)
 /* Far apart, so that each word has a page of the CPU's page table and one of the device's. */
 #define STRETCH		(1UL << 37)
@@ -85,16 +82,9 @@ static void contexts_of_one_user(int dev)
 }
 
 /* A control group of its own for memory. */
-static void make_group(const char *limit)
+static void limited_group(const char *limit)
 {
-	mkdir(GROUPS, 0755);
-	if (access(GROUPS "/cgroup.controllers", F_OK) &&
-	    mount("cgroup2", GROUPS, "cgroup2", 0, NULL))
-		ktap_skip("this kernel has no control groups");
-	kernel_set(GROUPS "/cgroup.subtree_control", "+memory");
-	/* What is left of one before. */
-	rmdir(GROUP);
-	EXPECT(!mkdir(GROUP, 0755));
+	make_group(GROUP);
 	kernel_set(GROUP "/memory.max", limit);
 	if (!access(GROUP "/memory.swap.max", F_OK))
 		kernel_set(GROUP "/memory.swap.max", "0");
@@ -146,7 +136,7 @@ static void tables_are_charged(int dev)
 	char *memory;
 
 	devmodel_close(dev);
-	make_group("64M");
+	limited_group("64M");
 	child = fork();
 	if (!child) {
 		dev = begin_in_group();
@@ -180,7 +170,7 @@ static void tables_have_a_limit(int dev)
 	pid_t child;
 	int code;
 
-	make_group("32M");
+	limited_group("32M");
 	before = available();
 	child = fork();
 	if (!child) {

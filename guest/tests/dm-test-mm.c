@@ -6,16 +6,13 @@
 #include <fcntl.h>
 #include <linux/io_uring.h>
 #include <linux/mempolicy.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -330,19 +327,19 @@ static void zero_page_to_device(int dev)
 	EXPECT_EQ(end.result[0], 0);
 }
 
-#define GROUP		"/tmp/dm-test-cgroup"
+#define GROUP		CONTROL_GROUP("dm-test-mm")
 #define CHARGED		2048
 /* Processors keep charges of up to 64 pages each for their next need. */
 #define SLACK		256
 
 static uint64_t charged(void)
 {
-	return kernel_get(GROUP "/test/memory.current", NULL) / page_size();
+	return kernel_get(GROUP "/memory.current", NULL) / page_size();
 }
 
 static uint64_t charged_anon(void)
 {
-	return kernel_get(GROUP "/test/memory.stat", "anon") / page_size();
+	return kernel_get(GROUP "/memory.stat", "anon") / page_size();
 }
 
 /* In the group: memory in HBM is the process's, wherever it lies. */
@@ -377,12 +374,7 @@ static void memory_cgroup(int dev)
 	int go[2];
 
 	(void)dev;
-	EXPECT(!unshare(CLONE_NEWNS));
-	EXPECT(!mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL));
-	EXPECT(!mkdir(GROUP, 0700) || errno == EEXIST);
-	EXPECT(!mount("none", GROUP, "cgroup2", 0, NULL));
-	kernel_set(GROUP "/cgroup.subtree_control", "+memory");
-	EXPECT(!mkdir(GROUP "/test", 0700));
+	make_group(GROUP);
 	before = charged();
 	EXPECT(!pipe(go));
 	child = fork();
@@ -391,14 +383,14 @@ static void memory_cgroup(int dev)
 		be_charged();
 	}
 	snprintf(text, sizeof(text), "%d", child);
-	kernel_set(GROUP "/test/cgroup.procs", text);
+	kernel_set(GROUP "/cgroup.procs", text);
 	EXPECT_EQ(write(go[1], "", 1), 1);
 	EXPECT_EQ(wait_child(child), 0);
 	ktap_note("%llu pages charged before, %llu after", (unsigned long long)before,
 		  (unsigned long long)charged());
 	EXPECT(charged() <= before + SLACK);
 	EXPECT_EQ(charged_anon(), 0);
-	EXPECT(!rmdir(GROUP "/test"));
+	EXPECT(!rmdir(GROUP));
 }
 
 /* Where ksmd is at work, pages stay: it reads what it merged, and the kernel would lose others. */

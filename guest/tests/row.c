@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -194,6 +195,15 @@ void kernel_set(const char *path, const char *value)
 	if (fd < 0 || write(fd, value, strlen(value)) < 0)
 		ktap_fail(__FILE__, __LINE__, "%s: %s", path, strerror(errno));
 	close(fd);
+}
+
+void make_group(const char *path)
+{
+	rmdir(path);
+	if (access(CONTROL_GROUP("cgroup.subtree_control"), F_OK))
+		ktap_skip("this kernel has no control groups");
+	if (mkdir(path, 0755))
+		ktap_fail(__FILE__, __LINE__, "%s: %s", path, strerror(errno));
 }
 
 uint64_t kernel_get(const char *path, const char *key)

@@ -56,6 +56,11 @@ static void begin(void)
 	if (mkdir(path, 0700) && errno != EEXIST)
 		ktap_fail(__FILE__, __LINE__, "%s: %s", path, strerror(errno));
 	put("events/devmodel/enable", "0");
+	/*
+	 * Names of processes are not wanted, and for their sake the kernel would patch its
+	 * scheduler while it runs, which TCG does not survive every time.
+	 */
+	put("options/record-cmd", "0");
 	trace_clear();
 }
 

@@ -21,9 +21,7 @@ grep -H . /sys/devices/virtual/memory_tiering/*/nodelist
 grep Mems /proc/self/status
 cut -d' ' -f1 /proc/vmstat
 sed 's/[0-9][0-9]*$//' /proc/zoneinfo | grep -e Node -e '^ *[a-z_]* *$'
-mkdir -p /tmp/cgroup
-mount -t cgroup2 cgroup2 /tmp/cgroup
-cat /tmp/cgroup/cpuset.mems.effective
+cat /sys/fs/cgroup/cpuset.mems.effective
 echo 8 > /proc/sys/vm/nr_hugepages
 grep -H . node*/hugepages/hugepages-2048kB/nr_hugepages
 """

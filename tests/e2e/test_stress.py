@@ -42,8 +42,6 @@ echo 1000 > ksm/pages_to_scan
 echo 20 > ksm/sleep_millisecs
 echo 1 > ksm/run
 echo 1 > /proc/sys/kernel/numa_balancing
-mount -t cgroup2 cgroup2 /sys/fs/cgroup
-echo +memory > /sys/fs/cgroup/cgroup.subtree_control
 mkdir /sys/fs/cgroup/model
 echo 60M > /sys/fs/cgroup/model/memory.high
 (while sleep 1; do echo 1 > /proc/sys/vm/compact_memory; done) >/dev/null 2>&1 </dev/null &

@@ -8,6 +8,7 @@ import pytest
 from devmodel.errors import HostNotReady
 from devmodel.machine import Machine, MachineConfig, console
 from devmodel.machine.console import Console, Trouble
+from devmodel.machine.ending import explain
 
 LINES = {
     "[    1.663016] Kernel panic - not syncing: sysrq triggered crash": Trouble.PANIC,
@@ -128,3 +129,17 @@ def test_a_listener_whose_reader_is_gone_has_heard_enough(tmp_path: Path) -> Non
     watcher = Console(tmp_path / "console.log", listen)
     watcher.feed(b"one\ntwo\n")
     machine_with(watcher).check()
+
+
+def test_a_death_is_told_with_its_place(tmp_path: Path) -> None:
+    log = tmp_path / "console.log"
+    log.write_text(
+        "[    1.0] Oops: int3: 0000 [#1] SMP NOPTI\n"
+        "[    1.0] CPU: 1 UID: 0 PID: 5 Comm: sh Not tainted 7.2\n"
+        "[    1.0] RIP: 0010:__schedule+0x1ca/0x16d0\n"
+        "[    1.0] Kernel panic - not syncing: Fatal exception\n"
+    )
+    error = explain("no word", log, ending=None)
+    assert str(error).startswith(
+        "the guest died: [    1.0] Oops: int3: 0000 [#1] SMP NOPTI in __schedule+0x1ca/0x16d0;"
+    )
