@@ -59,33 +59,9 @@ def run(
 
     JobFailed if it cannot be put there, takes too long, or ends without a result.
     """
-    folder = FOLDER / workload.title
-    counts = f"{folder}.stats"
-    prepared = _put(vm, workload, folder, texts)
-    fresh = "" if prepared else f"rm -rf {folder}; mkdir -p {folder}; "
     lines, output = Lines(tell), Output()
-    words = shlex.join(["dm-stats", "--json", "--output", counts, "--", *workload.words])
-    try:
-        done = vm.run(
-            f"{fresh}cd {folder} && {words}",
-            timeout=seconds,
-            stdout=output,
-            stderr=lines,
-        )
-    except CommandTimeout as error:
-        raise JobFailed(
-            f"did not end within {seconds:g} s",
-            hint="it was killed; timeout gives it longer",
-            details=f"{error.details}\n{lines.text}",
-        ) from error
-    counted = vm.run(f"cat {counts}; rm -rf {folder} {counts}")
-    try:
-        result = Result.blank(vm.config.devices[0].model.value, workload.title)
-        result = replace(result.told(counted.stdout), checked=True)
-    except BadResult as error:
-        what = "could not be run" if done.exit_code in NOT_RUN else "was not counted"
-        raise JobFailed(f"{what}: {lines.last}", details=f"{error}\n{lines.text}") from error
-    ran = Ran(result, number, done.exit_code, output)
+    result, code = _counted(vm, workload, seconds, texts, lines, output)
+    ran = Ran(result, number, code, output)
     if workload.reports:
         ran = _reported(ran, lines, vm)
     if why := _objection(ran, workload, lines):
@@ -94,6 +70,33 @@ def run(
             raise JobFailed(why, details=lines.text)
         return ran.wrong(why)
     return ran if ran.result.checked else ran.wrong("a result is wrong")
+
+
+def _counted(
+    vm: Machine, workload: Workload, seconds: float, texts: Texts, lines: Lines, output: Output
+) -> tuple[Result, int]:
+    """What dm-stats counted around the workload, and the exit code. JobFailed if it did not."""
+    folder = FOLDER / workload.title
+    counts = f"{folder}.stats"
+    words = shlex.join(["dm-stats", "--json", "--output", counts, "--", *workload.words])
+    line = f"cd {folder} && {words}"
+    if not _put(vm, workload, folder, texts):
+        line = f"rm -rf {folder}; mkdir -p {folder}; {line}"
+    try:
+        done = vm.run(line, timeout=seconds, stdout=output, stderr=lines)
+    except CommandTimeout as error:
+        raise JobFailed(
+            f"did not end within {seconds:g} s",
+            hint="it was killed; timeout gives it longer",
+            details=f"{error.details}\n{lines.text}",
+        ) from error
+    counted = vm.run(f"cat {counts}; rm -rf {folder} {counts}")
+    result = Result.blank(vm.config.devices[0].model.value, workload.title)
+    try:
+        return replace(result.told(counted.stdout), checked=True), done.exit_code
+    except BadResult as error:
+        what = "could not be run" if done.exit_code in NOT_RUN else "was not counted"
+        raise JobFailed(f"{what}: {lines.last}", details=f"{error}\n{lines.text}") from error
 
 
 def _put(vm: Machine, workload: Workload, folder: PurePosixPath, texts: Texts) -> bool:
