@@ -21,7 +21,7 @@ from devmodel.progress import Reporter, Step
 # Packages that are decompressed at a time.
 AHEAD = 3
 # Downloads lie beside what was unpacked from them until `devmodel cache prune`.
-SLACK = 64 << 20
+SLACK = 128 << 20
 
 
 def kept(package: Package) -> Path:

@@ -59,6 +59,11 @@ def nine_p(options: dict[str, str]) -> bool:
     return all(options.get(name) in ("y", "m") for name in NINE_P)
 
 
+def pvh(options: dict[str, str]) -> bool:
+    """Whether QEMU can start the kernel's ELF file, by the note that this puts there."""
+    return options.get("PVH") == "y"
+
+
 def check(path: Path) -> None:
     """ConfigError naming every option that the .config at `path` lacks."""
     lacks = missing(read(path))

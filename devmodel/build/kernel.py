@@ -111,8 +111,9 @@ def _instead(config: KernelConfig, error: HostNotReady, reporter: Reporter) -> K
 
 def _stock(found: stock.Stock, reporter: Reporter) -> Kernel:
     uname, root = found.release.uname, found.path / "root"
+    elf = found.path / "vmlinux"
     return Kernel(
-        image=found.path / "bzImage",
+        image=elf if elf.exists() else found.path / "bzImage",
         vmlinux=None,
         build=root / f"usr/src/linux-headers-{uname}",
         config=found.path / "config",
@@ -128,7 +129,7 @@ def _stock(found: stock.Stock, reporter: Reporter) -> Kernel:
 def _own(entry: Path, identity: str, reporter: Reporter) -> Kernel:
     source = (entry / "build/source").resolve()
     return Kernel(
-        image=entry / "bzImage",
+        image=entry / "vmlinux",
         vmlinux=entry / "vmlinux",
         build=entry / "build",
         config=entry / "config",

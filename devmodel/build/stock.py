@@ -1,8 +1,9 @@
 """Kernels as the distribution built them: chosen by what they offer, unpacked, not installed.
 
-An unpacked kernel is a folder ``kernels/stock-<hash>`` in the cache::
+An unpacked kernel is a folder ``kernels/stock-elf-<hash>`` in the cache::
 
     bzImage config release     what is booted
+    vmlinux                    the same, unpacked, where a guest can be started so
     root/                      the packages; external modules are built against
                                root/usr/src/linux-headers-RELEASE
 """
@@ -15,13 +16,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from devmodel.build import debs, kconfig, tree
+from devmodel.build import bzimage, debs, kconfig, tree
 from devmodel.build.archive import Archive, NoSuchPackage, Package
 from devmodel.build.lock import Lock, Request
 from devmodel.build.series import SERIES, STOCK
 from devmodel.progress import Reporter
 
 KIND = "kernels"
+PREFIX = "stock-elf"
 # Small, and boots sooner than the general one.
 FLAVOUR = "cloud-amd64"
 NAME = re.compile(rf"linux-headers-((\d+)\.(\d+)\.(\d+)\+\w+)-{FLAVOUR}")
@@ -84,7 +86,7 @@ def obtain(series: str | None, reporter: Reporter) -> Stock:
     """
     if (found := find(series)) is not None:
         return found
-    entry, lock = debs.obtain(KIND, request(series), _build, reporter, prefix="stock")
+    entry, lock = debs.obtain(KIND, request(series), _build, reporter, prefix=PREFIX)
     return Stock(entry, lock, _release(lock))
 
 
@@ -92,7 +94,7 @@ def find(series: str | None) -> Stock | None:
     """The stock kernel if it is in the cache; nothing is asked."""
     # What was taken as the best is also the one of its series.
     for wanted in (request(series), request(None)):
-        found = debs.find(KIND, wanted, prefix="stock")
+        found = debs.find(KIND, wanted, prefix=PREFIX)
         if found is not None and series in (None, _release(found[1]).series):
             return Stock(*found, _release(found[1]))
     return None
@@ -167,6 +169,9 @@ def _build(target: Path, entry: Path, lock: Lock, reporter: Reporter) -> None:
     modules = root / "usr/lib/modules" / release.uname
     shutil.copy2(modules / "vmlinuz", target / "bzImage")
     shutil.copy2(modules / "config", target / "config")
+    kernel = bzimage.unpack((target / "bzImage").read_bytes())
+    if kernel is not None and kconfig.pvh(kconfig.read(target / "config")):
+        (target / "vmlinux").write_bytes(kernel)
     (target / "release").write_text(f"{release.uname}\n")
     _move(root, entry / "root", release)
 

@@ -26,8 +26,9 @@ from devmodel.machine.config import MachineConfig, Policy
 
 # oops and panic end QEMU at once (-no-reboot), so a crash is an exit and not a hang. Warnings
 # must reach the console, where they are looked for: loglevel 5. The rest is speed: no wait for
-# hardware that is not there, no calibration of a clock whose rate is known, no certificates for
-# modules' signatures, which nobody asks for (a tenth of a boot under TCG).
+# hardware that is not there, no calibration of a clock whose rate is known, and nothing of what
+# nobody asks for: certificates for modules' signatures (a tenth of a boot under TCG), keys that
+# are kept encrypted, tests of ciphers (another together).
 APPEND = (
     "console=ttyS0",
     "loglevel=5",
@@ -40,7 +41,8 @@ APPEND = (
     "no_timer_check",
     "nokaslr",
     "mitigations=off",
-    "initcall_blacklist=load_system_certificate_list",
+    "initcall_blacklist=load_system_certificate_list,init_encrypted",
+    "cryptomgr.notests",
 )
 
 # Where HBM becomes a NUMA node: room to plug it in, and only for pages that can leave again.
