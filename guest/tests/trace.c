@@ -11,9 +11,11 @@
 #include <unistd.h>
 
 #include "ktap.h"
+#include "row.h"
 #include "trace.h"
 
-#define INSTANCES	"/sys/kernel/tracing/instances"
+#define TRACING		"/sys/kernel/tracing"
+#define INSTANCES	TRACING "/instances"
 
 /* The process that began; its children look into the same instance. */
 static pid_t owner;
@@ -52,15 +54,16 @@ static void begin(void)
 	char path[128];
 
 	owner = getpid();
+	/*
+	 * Names of processes are not wanted, and for their sake the kernel would patch its
+	 * scheduler while it runs, which TCG does not survive every time. A new instance takes
+	 * the option from here.
+	 */
+	kernel_set(TRACING "/options/record-cmd", "0");
 	instance_path(path, sizeof(path), owner, "");
 	if (mkdir(path, 0700) && errno != EEXIST)
 		ktap_fail(__FILE__, __LINE__, "%s: %s", path, strerror(errno));
 	put("events/devmodel/enable", "0");
-	/*
-	 * Names of processes are not wanted, and for their sake the kernel would patch its
-	 * scheduler while it runs, which TCG does not survive every time.
-	 */
-	put("options/record-cmd", "0");
 	trace_clear();
 }
 
