@@ -125,6 +125,21 @@ def test_what_lay_in_hbm_is_lost(guest: Machine) -> None:
     guest.check()
 
 
+@pytest.mark.parametrize("guest", ["two-devices"], indirect=True)
+def test_what_lay_in_the_other_device_is_not(guest: Machine) -> None:
+    """Neither what was put there, nor by whom: a process that has pages in both loses one's."""
+    guest.run(PREPARE, timeout=60).check()
+    theirs = PREPARE.replace("/tmp/go", "/tmp/go1").replace("/tmp/told", "/tmp/told1")
+    guest.run(f"export DEVMODEL_DEVICE=/dev/devmodel1; {theirs} --closed", timeout=60).check()
+    kill(guest)
+    ask = "cat /tmp/told{0} & : >/tmp/go{0}; wait"
+    told = json.loads(guest.run(ask.format(""), timeout=120).check().stdout)
+    assert (told["sigbus"], told["right"], told["pulled"]) == (told["pages"], 0, 0)
+    told = json.loads(guest.run(ask.format("1"), timeout=120).check().stdout)
+    assert (told["sigbus"], told["right"]) == (0, told["pages"])
+    guest.check()
+
+
 @pytest.mark.parametrize("guest", ["coherent"], indirect=True)
 def test_no_cpu_sees_it_empty(guest: Machine) -> None:
     """One that reads the HBM all the time finds what was there, and then SIGBUS."""
