@@ -1,0 +1,99 @@
+"""Which machine a test wants, and for how long it is the test's."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from devmodel.cli import options
+from devmodel.errors import ConfigError
+from devmodel.machine import MachineConfig
+from devmodel.machine.config import Policy
+from devmodel.testing import plugin
+
+DEFAULT = "private"
+# Beside `scope`, what a marker may say: as the options of `devmodel run` of the same name.
+CHANGES = ("kernel", "policy", "append", "programs", "qemu")
+
+
+class Scope(StrEnum):
+    """How long a VM stays: for one test, or for all of a class, a file, a session in a row."""
+
+    FUNCTION = "function"
+    CLASS = "class"
+    MODULE = "module"
+    SESSION = "session"
+
+
+def machine(request: pytest.FixtureRequest, description: str | None) -> MachineConfig:
+    """By the test's marker, then the command line, then the ini file. ConfigError if bad."""
+    marker = request.node.get_closest_marker("devmodel")
+    said = {} if marker is None else dict(marker.kwargs)
+    said.pop("scope", None)
+    for name in said:
+        if name not in CHANGES:
+            close = difflib.get_close_matches(name, CHANGES, 1, 0.5)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(CHANGES)}"
+            raise ConfigError(f"mark.devmodel: unknown word {name}", hint=hint)
+    here = request.node.path.parent
+    if "kernel" in said:
+        said["kernel"] = _at(here, said["kernel"])
+    for name in ("kernel", "policy"):
+        if given := plugin.option(request.config, f"--devmodel-{name}"):
+            said.setdefault(name, given)
+    if said.get("policy") not in (None, *Policy):
+        hint = f"there are {', '.join(Policy)}"
+        raise ConfigError(f"no policy {said['policy']!r}", hint=hint)
+    programs = said.get("programs", [])
+    programs = [programs] if isinstance(programs, str | Path) else programs
+    said["programs"] = [Path(_at(here, program)) for program in programs]
+    for_all = plugin.option(request.config, "--devmodel-append")
+    append = said.pop("append", "")
+    # What `devmodel run` makes of the same words.
+    named = _at(_base(request, marker), description or DEFAULT)
+    words: dict[str, Any] = dict.fromkeys(CHANGES) | said | {"config": named}
+    config = options.load(argparse.Namespace(**words))
+    append = " ".join(word for word in (config.append, for_all, append) if word)
+    return config.model_copy(update={"append": append})
+
+
+def _base(request: pytest.FixtureRequest, marker: pytest.Mark | None) -> Path:
+    """What a description's path is relative to: the folder of whoever wrote it."""
+    if marker is not None and marker.args:
+        return Path(request.node.path.parent)
+    if request.config.getoption("--devmodel") is not None:
+        return request.config.invocation_params.dir
+    return request.config.rootpath
+
+
+def _at(base: Path, text: str | Path) -> str:
+    """A path from where it was written; what is no path there is a name."""
+    path = base / Path(text).expanduser()
+    return str(path if path.exists() else text)
+
+
+def life(request: pytest.FixtureRequest) -> str:
+    """What the VM is for: it is another's if this is another. ConfigError for no scope."""
+    marker = request.node.get_closest_marker("devmodel")
+    given = "session" if marker is None else marker.kwargs.get("scope", "session")
+    try:
+        scope = Scope(given)
+    except ValueError:
+        raise ConfigError(
+            f"mark.devmodel: no scope {given!r}", hint=f"there are {', '.join(Scope)}"
+        ) from None
+    node = request.node
+    match scope:
+        case Scope.SESSION:
+            return ""
+        case Scope.FUNCTION:
+            return f"test {node.nodeid}"
+        case Scope.MODULE:
+            return f"file {node.path}"
+        case Scope.CLASS:
+            return f"class {node.path} {getattr(node.cls, '__qualname__', node.nodeid)}"
