@@ -63,6 +63,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize(DESCRIPTION, names, indirect=True, ids=ids, scope="session")
 
 
+# First: xdist's own looks at the groups, and is a usual one.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """With xdist's `--dist loadgroup` the tests of a machine go to one worker, and boot it once."""
     if not hasattr(config, "workerinput"):

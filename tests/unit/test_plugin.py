@@ -101,7 +101,7 @@ def test_the_command_line_speaks_for_tests_that_do_not(pytester: pytest.Pytester
     words = ("--devmodel", "coherent,private", "--devmodel-policy=on_touch")
     result = run(pytester, TWO, "-s", "-v", *words, "--devmodel-append=all")
     result.assert_outcomes(passed=3)
-    result.stdout.fnmatch_lines(
+    result.stdout.fnmatch_lines_random(
         [
             "*unmarked?coherent?*unmarked coherent on_touch all",
             "*unmarked?private?*unmarked private on_touch all",
@@ -334,14 +334,15 @@ def test_each_line_of_ktap_is_a_result(pytester: pytest.Pytester) -> None:
     result = run(pytester, KTAP, "-vv")
     result.stdout.fnmatch_lines(
         [
-            "*test_it *SUBPASS*[[]good[]]*",
-            "*test_it *SUBFAIL*[[]outer / inner[]]*",
-            "*test_it *SUBSKIP*[[]other[]]*",
-            "*test_it *SUBXFAIL*[[]later[]]*",
+            "*SUBPASS*",
+            "*SUBFAIL*",
+            "*SUBSKIP*",
+            "*SUBXFAIL*",
             "*test_next PASSED*",
+            "*___ test_it [[]outer / inner[]] ___*",
             "not ok: outer / inner",
             "  made_up.c:3: expected 1",
-            "*logs: *",
+            "logs: *",
         ]
     )
     assert result.parseoutcomes()["failed"] >= 1
@@ -443,11 +444,16 @@ def test_other(): pass
     outcomes = result.parseoutcomes()
     assert outcomes["passed"] >= 7
     result.stdout.fnmatch_lines_random(
-        ["*SUBFAIL*[[]b[]]*", "*FAILED*coherent-2*", "*FAILED*mirror-2*", "logs: */kept/gw*"]
+        [
+            "*___ test_ktap [[]b[]] ___*",
+            "*FAILED*coherent-2*",
+            "*FAILED*mirror-2*",
+            "logs: */kept/gw*",
+        ]
     )
-    boots = [path.name for path in (pytester.path / "kept").glob("gw*/vms/*")]
-    # Each machine's tests went to one worker.
-    assert len(boots) == 3
+    # Each machine's tests went to one worker, and booted it once.
+    boots = [path.name[:-2] for path in (pytester.path / "kept").glob("gw*/vms/*")]
+    assert sorted(boots) == ["hmm-coherent", "hmm-private", "mirror"]
 
 
 # --- where nobody uses it
