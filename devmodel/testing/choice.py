@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from devmodel.build.config import NAMED
 from devmodel.cli import options
 from devmodel.errors import ConfigError
 from devmodel.machine import MachineConfig
@@ -19,6 +20,8 @@ from devmodel.testing import plugin
 DEFAULT = "private"
 # Beside `scope`, what a marker may say: as the options of `devmodel run` of the same name.
 CHANGES = ("kernel", "policy", "append", "programs", "qemu")
+# What is said for tests that do not.
+KERNEL, POLICY, APPEND = "--devmodel-kernel", "--devmodel-policy", "--devmodel-append"
 
 
 class Scope(StrEnum):
@@ -42,17 +45,18 @@ def machine(request: pytest.FixtureRequest, description: str | None) -> MachineC
             raise ConfigError(f"mark.devmodel: unknown word {name}", hint=hint)
     here = request.node.path.parent
     if "kernel" in said:
-        said["kernel"] = _at(here, said["kernel"])
-    for name in ("kernel", "policy"):
-        if given := plugin.option(request.config, f"--devmodel-{name}"):
-            said.setdefault(name, given)
+        said["kernel"] = _kernel(here, said["kernel"])
+    elif given := plugin.option(request.config, KERNEL):
+        said["kernel"] = _kernel(plugin.base(request.config, KERNEL), given)
+    if "policy" not in said:
+        said["policy"] = plugin.option(request.config, POLICY) or None
     if said.get("policy") not in (None, *Policy):
         hint = f"there are {', '.join(Policy)}"
         raise ConfigError(f"no policy {said['policy']!r}", hint=hint)
     programs = said.get("programs", [])
     programs = [programs] if isinstance(programs, str | Path) else programs
     said["programs"] = [Path(_at(here, program)) for program in programs]
-    for_all = plugin.option(request.config, "--devmodel-append")
+    for_all = plugin.option(request.config, APPEND)
     append = said.pop("append", "")
     # What `devmodel run` makes of the same words.
     named = _at(_base(request, marker), description or DEFAULT)
@@ -66,15 +70,18 @@ def _base(request: pytest.FixtureRequest, marker: pytest.Mark | None) -> Path:
     """What a description's path is relative to: the folder of whoever wrote it."""
     if marker is not None and marker.args:
         return Path(request.node.path.parent)
-    if request.config.getoption("--devmodel") is not None:
-        return request.config.invocation_params.dir
-    return request.config.rootpath
+    return plugin.base(request.config, "--devmodel")
 
 
 def _at(base: Path, text: str | Path) -> str:
-    """A path from where it was written; what is no path there is a name."""
+    """A file by its path from where that was written; what is no file there is a name."""
     path = base / Path(text).expanduser()
-    return str(path if path.exists() else text)
+    return str(path if path.is_file() else text)
+
+
+def _kernel(base: Path, text: str | Path) -> str:
+    """A kernel's name, or the path of a tree from where it was written."""
+    return str(text) if text in NAMED else str(base / Path(text).expanduser())
 
 
 def life(request: pytest.FixtureRequest) -> str:

@@ -90,6 +90,12 @@ def option(config: pytest.Config, name: str) -> str:
     return str(given if given is not None else config.getini(_key(name)))
 
 
+def base(config: pytest.Config, name: str) -> Path:
+    """What a path that an option holds is relative to: where it was typed, or the ini file."""
+    typed = config.getoption(name, default=None) is not None
+    return config.invocation_params.dir if typed else config.rootpath
+
+
 def _listed(config: pytest.Config) -> list[str]:
     return [name.strip() for name in option(config, "--devmodel").split(",") if name.strip()]
 
@@ -137,7 +143,7 @@ def devmodel_state(
     """Where this process's VMs and their logs are: nobody else's."""
     if logs := option(pytestconfig, LOGS):
         worker = getattr(pytestconfig, "workerinput", {}).get("workerid", "main")
-        folder = (pytestconfig.invocation_params.dir / logs / worker).absolute()
+        folder = base(pytestconfig, LOGS) / logs / worker
     else:
         folder = tmp_path_factory.mktemp("devmodel")
     with pytest.MonkeyPatch.context() as patch:

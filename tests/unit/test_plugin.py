@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from fake_guest import FakeGuest
 
-from devmodel.testing import pool
+# All of it, for what a pytest within this one imports itself it forgets at its end.
+from devmodel.testing import choice, device, pool, subtests
 
 pytest_plugins = "pytester"
+IMPORTED = (choice, device, pool, subtests)
 
 # For workers, which are processes of their own.
 CONFTEST = """
@@ -49,6 +51,9 @@ def test_it(vm):
 def test_a_marker_names_it_and_what_is_different(pytester: pytest.Pytester) -> None:
     pytester.makefile(".yaml", mine="append: from-file\ndevices: [{model: mirror}]")
     (pytester.path / "triple.py").touch()
+    # What only has the name of one is none.
+    (pytester.path / "coherent").mkdir()
+    (pytester.path / "linux").mkdir()
     result = run(
         pytester,
         """
@@ -59,8 +64,9 @@ def test_named(vm):
     assert vm.config.policy == "on_touch"
     assert vm.config.append == "quiet"
 
-@pytest.mark.devmodel("mine.yaml", append="more", programs="triple.py")
+@pytest.mark.devmodel("mine.yaml", append="more", programs="triple.py", kernel="linux")
 def test_of_a_file(vm, request):
+    assert vm.config.kernel.tree == request.path.parent / "linux"
     assert vm.config.devices[0].model == "mirror"
     assert vm.config.append == "from-file more"
     assert vm.config.devices[0].programs == (request.path.parent / "triple.py",)
