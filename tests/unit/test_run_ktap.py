@@ -95,6 +95,10 @@ def test_what_passes_goes_through_unchanged(capfdbinary: pytest.CaptureFixture[b
     ]
 
 
+def test_a_last_line_without_an_end_counts() -> None:
+    assert run(output=GOOD.rstrip()) == 0
+
+
 def test_what_fails_is_named(capfd: pytest.CaptureFixture[str]) -> None:
     assert run(output=BAD, code=1) == 1
     assert capfd.readouterr().err.splitlines() == [
