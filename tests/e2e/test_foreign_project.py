@@ -84,7 +84,8 @@ def test_before(vm): pass
 def test_warns(vm): vm.run("echo '<4>WARNING: CPU: 0 PID: 1 at made_up.c:1' >/dev/kmsg").check()
 def test_after(vm): pass
 """)
-    said = run(python, project, "-k", "test_fill or test_kernel", "--devmodel-logs=logs")
+    tests = ("tests/test_fill.py::test_fill", "tests/test_kernel.py")
+    said = run(python, project, *tests, "--devmodel-logs=logs")
     assert "SUBPASSED[the CPU sees the first word]" in said, said
     assert "SUBFAILED[the CPU sees the last word]" in said
     assert "not ok: the CPU sees the last word\n  the last word is 42\n" in said
