@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +15,13 @@ from devmodel.errors import ConfigError
 from devmodel.machine import MachineConfig
 from devmodel.machine.config import Policy
 from devmodel.testing import plugin
+from devmodel.testing.pool import Life, Scope
 
 DEFAULT = "private"
 # Beside `scope`, what a marker may say: as the options of `devmodel run` of the same name.
 CHANGES = ("kernel", "policy", "append", "programs", "qemu")
 # What is said for tests that do not.
 KERNEL, POLICY, APPEND = "--devmodel-kernel", "--devmodel-policy", "--devmodel-append"
-
-
-class Scope(StrEnum):
-    """How long a VM stays: for one test, or for all of a class, a file, a session in a row."""
-
-    FUNCTION = "function"
-    CLASS = "class"
-    MODULE = "module"
-    SESSION = "session"
 
 
 def machine(request: pytest.FixtureRequest, description: str | None) -> MachineConfig:
@@ -84,23 +75,19 @@ def _kernel(base: Path, text: str | Path) -> str:
     return str(text) if text in NAMED else str(base / Path(text).expanduser())
 
 
-def life(request: pytest.FixtureRequest) -> str:
-    """What the VM is for: it is another's if this is another. ConfigError for no scope."""
+def life(request: pytest.FixtureRequest) -> Life:
+    """What the VM is for, by the marker. ConfigError for no scope."""
     marker = request.node.get_closest_marker("devmodel")
     given = "session" if marker is None else marker.kwargs.get("scope", "session")
-    try:
-        scope = Scope(given)
-    except ValueError:
-        raise ConfigError(
-            f"mark.devmodel: no scope {given!r}", hint=f"there are {', '.join(Scope)}"
-        ) from None
     node = request.node
-    match scope:
+    match given:
         case Scope.SESSION:
-            return ""
+            return Life(Scope.SESSION)
         case Scope.FUNCTION:
-            return f"test {node.nodeid}"
+            return Life(Scope.FUNCTION, node.nodeid)
         case Scope.MODULE:
-            return f"file {node.path}"
+            return Life(Scope.MODULE, str(node.path))
         case Scope.CLASS:
-            return f"class {node.path} {getattr(node.cls, '__qualname__', node.nodeid)}"
+            name = getattr(node.cls, "__qualname__", node.nodeid)
+            return Life(Scope.CLASS, f"{node.path} {name}")
+    raise ConfigError(f"mark.devmodel: no scope {given!r}", hint=f"there are {', '.join(Scope)}")

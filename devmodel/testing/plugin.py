@@ -25,7 +25,7 @@ MARKER = (
     "the machine of a test that takes `vm`: a shipped description's name or a YAML file, with "
     "changes as of `devmodel run`; of several the test runs under each"
 )
-# (option, ini key, metavar, help)
+# Each with a metavar, and what it is for.
 OPTIONS = (
     ("--devmodel", "NAME|FILE,...", "the machine of tests that name none; of several, each"),
     ("--devmodel-kernel", "NAME|PATH", "boot this kernel where a test names none"),
@@ -70,14 +70,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not hasattr(config, "workerinput"):
         return
     for item in items:
-        if DESCRIPTION in getattr(item, "fixturenames", ()):
-            if item.get_closest_marker("xdist_group"):
-                continue
-            parameters = getattr(getattr(item, "callspec", None), "params", {})
-            words = [str(parameters.get(DESCRIPTION, "devmodel"))]
-            if marker := item.get_closest_marker("devmodel"):
-                words += [f"{key}={value}" for key, value in sorted(marker.kwargs.items())]
-            item.add_marker(pytest.mark.xdist_group(" ".join(words)))
+        described = DESCRIPTION in getattr(item, "fixturenames", ())
+        if not described or item.get_closest_marker("xdist_group"):
+            continue
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        words = [str(parameters.get(DESCRIPTION, "devmodel"))]
+        if marker := item.get_closest_marker("devmodel"):
+            words += [f"{key}={value}" for key, value in sorted(marker.kwargs.items())]
+        item.add_marker(pytest.mark.xdist_group(" ".join(words)))
 
 
 def _key(option: str) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+from typing import NamedTuple
+
 from devmodel.errors import CommandTimeout, DevmodelError, GuestError, GuestOops
 from devmodel.machine import Machine, MachineConfig
 from devmodel.progress import Reporter
@@ -11,10 +14,29 @@ MOST_LINES = 40
 MOST_OF_A_NAME = 30
 
 
+class Scope(StrEnum):
+    """How long a VM stays: for one test, or for all of a class, a file, a session in a row."""
+
+    FUNCTION = "function"
+    CLASS = "class"
+    MODULE = "module"
+    SESSION = "session"
+
+
+class Life(NamedTuple):
+    """What a VM is for: a VM with another life is another VM."""
+
+    scope: Scope
+    whose: str = ""
+
+
+WHOLE = Life(Scope.SESSION)
+
+
 class Guest:
     """A VM during one test."""
 
-    def __init__(self, vm: Machine, life: str) -> None:
+    def __init__(self, vm: Machine, life: Life) -> None:
         self.vm = vm
         self.life = life
         self.broken = False
@@ -72,10 +94,10 @@ class Pool:
 
     def __init__(self) -> None:
         self._vm: Machine | None = None
-        self._for: tuple[MachineConfig, str] | None = None
+        self._for: tuple[MachineConfig, Life] | None = None
         self._started = 0
 
-    def get(self, config: MachineConfig, life: str = "") -> Guest:
+    def get(self, config: MachineConfig, life: Life = WHOLE) -> Guest:
         """A VM of this description, for the same `life` as before or a fresh one.
 
         What its kernel complained of while it booted is the guest's first trouble.
@@ -101,7 +123,7 @@ class Pool:
         if guest.vm is not self._vm:
             return ""
         trouble = guest.trouble()
-        if guest.broken or not _usable(guest.vm) or guest.life.startswith("test "):
+        if guest.broken or not _usable(guest.vm) or guest.life.scope is Scope.FUNCTION:
             self.end()
             return trouble
         try:
