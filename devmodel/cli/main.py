@@ -60,6 +60,9 @@ EXAMPLES = """\
 - a program of your own for a guest, in C or C++:
   $ devmodel cc saxpy.c -o saxpy
 
+- a program that prints KTAP: did all its tests pass, and was the kernel content?
+  $ devmodel run private --ktap --junit out.xml -- dm-test-access
+
 - see the QEMU command line, to paste it somewhere:
   $ devmodel run private --dry-run
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from devmodel import link
 from devmodel.build import guest
 from devmodel.cli import options, output
+from devmodel.errors import ConfigError
 from devmodel.machine import accel, qemu
 from devmodel.machine.config import MachineConfig
 from devmodel.machine.launch import Options
@@ -21,10 +22,13 @@ examples:
   $ devmodel run private                        an interactive shell; the VM ends with it
   $ devmodel run private --gdb                  stop before the first instruction, for gdb,
                                                 and say how gdb gets there
+  $ devmodel run private --ktap --junit out.xml -- dm-test-access
+  $ devmodel run private --ktap -- dm-test-access | tools/testing/kunit/kunit.py parse
 
-The guest command's exit code is passed through. If the guest does not survive the command, the
+The guest command's exit code is passed through. With --ktap it is 0 if every test passed, and 1
+if not, or if not all that were planned have results. If the guest does not survive the command, the
 exit code is 250 (panic), 251 (oops, or the kernel complained), 252 (hang), 253 (device lost) or
-255 (gone).
+255 (gone), with --ktap too. docs/testing.md has more on tests.
 """
 
 
@@ -43,16 +47,45 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--timeout", metavar="SECONDS", type=float, default=3600.0, help="for the command"
     )
+    tests = parser.add_argument_group("tests")
+    tests.add_argument(
+        "--ktap",
+        action="store_true",
+        help="the command prints KTAP: pass it through to stdout, and judge it on stderr",
+    )
+    tests.add_argument(
+        "--junit", metavar="FILE", type=Path, help="write the tests' results as JUnit XML"
+    )
+    tests.add_argument(
+        "--json",
+        action="store_true",
+        help='print {"good", "tests", "counts", "planned", "exit_code", "troubles"} on stdout, '
+        "not the KTAP",
+    )
     parser.set_defaults(action=run, takes_command=True)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """The guest command's exit code."""
+    if (arguments.junit or arguments.json) and not arguments.ktap:
+        raise ConfigError("--junit and --json are about tests", hint="add --ktap")
     config = options.load(arguments)
     extra = options.machine_options(arguments, echo=True)
     if arguments.dry_run:
         print(dry_run(config, extra))
         return 0
+    if arguments.ktap:
+        # rich's tables, the XML: not for those who only want a command run.
+        from devmodel.cli import ktap
+
+        return ktap.run(
+            config,
+            extra,
+            arguments.guest_command,
+            timeout=arguments.timeout,
+            junit_file=arguments.junit,
+            as_json=arguments.json,
+        )
     reporter = output.reporter()
     with Machine(config, reporter=reporter, options=extra) as vm:
         if not arguments.guest_command:

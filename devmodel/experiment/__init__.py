@@ -5,5 +5,5 @@
 what it prints, `results` what it cost. `compare` runs an experiment, `agreement` looks whether its
 runs came to the same, and `comparison` is the table, with `columns`. `demo` runs the word index
 under each model, with `report` as its table. `corpus` makes the text, `ktap` reads what guest tests
-print, `hmm_tests` lets the kernel's own tests judge.
+print, `junit` writes it for others, `hmm_tests` lets the kernel's own tests judge.
 """

@@ -1,4 +1,4 @@
-"""Booted guests for the tests: one VM for each configuration, its devices reset before each test.
+"""Booted guests for the tests: one VM for each configuration, its devices reset after each test.
 
 A test that takes `vm` runs once for each of CONFIGS. One that is for some of them says so::
 
@@ -13,22 +13,20 @@ where its kernel is here already. A line for each kernel at the end says how man
 `config` has session scope, so pytest groups the tests by it and one VM runs at a time in each
 process that runs tests; `make test` has one for each processor (pytest-xdist). A test fails if the
 guest's kernel complained during it, unless it called `vm.expect(...)`. A guest that died is booted
-again for the next test.
+again for the next test. All that is the plugin's that devmodel ships (devmodel/testing); here is
+which machines there are.
 """
 
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from configurations import load, missing_kernel
 
-from devmodel.errors import GuestError
-from devmodel.machine import Machine
-from devmodel.progress import Reporter
+from devmodel.machine import MachineConfig
+from devmodel.testing.pool import Pool
 
 CONFIGS = ("mirror", "private", "coherent")
-RESET_SECONDS = 60.0
 FOLDER = Path(__file__).parent
 
 
@@ -69,46 +67,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         )
 
 
-class Fleet:
-    """The VM that runs now; asking for another configuration's ends it first."""
-
-    def __init__(self) -> None:
-        self._name = ""
-        self._vm: Machine | None = None
-
-    def get(self, name: str) -> Machine:
-        """The VM of a configuration, booted if it does not run, or did not survive a test."""
-        vm = self._vm
-        if vm is not None and (name != self._name or not vm.alive or vm.lost_devices):
-            self.end()
-            vm = None
-        if vm is None:
-            vm = Machine(load(name), reporter=Reporter())
-            vm.start()
-            self._name, self._vm = name, vm
-        return vm
-
-    def end(self) -> None:
-        """End the VM that runs, if one does."""
-        if self._vm is not None:
-            self._vm.close()
-            self._vm = None
-
-
 @pytest.fixture(scope="session", autouse=True)
-def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The VMs of each process that runs tests are nobody else's."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DEVMODEL_STATE", str(tmp_path_factory.mktemp("state")))
-        yield
-
-
-@pytest.fixture(scope="session")
-def fleet() -> Iterator[Fleet]:
-    """All VMs of this session, one at a time."""
-    fleet = Fleet()
-    yield fleet
-    fleet.end()
+def state(devmodel_state: Path) -> Path:
+    """The VMs of each process that runs tests are nobody else's, those of commands too."""
+    return devmodel_state
 
 
 @pytest.fixture(scope="session", params=CONFIGS)
@@ -118,23 +80,13 @@ def config(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def vm(fleet: Fleet, config: str, request: pytest.FixtureRequest) -> Iterator[Machine]:
-    """A VM of the configuration, as good as fresh."""
-    vm = fleet.get(config)
-    vm.forget()
-    vm.run(["dm-reset"], timeout=RESET_SECONDS).check()
-    log = vm.folder
-    yield vm
-    try:
-        vm.check()
-    except GuestError as error:
-        pytest.fail(f"{error}\n{error.details}")
-    finally:
-        request.node.add_report_section("teardown", "logs", str(log))
+def devmodel_config(config: str) -> MachineConfig:
+    """The plugin's `vm` boots it."""
+    return load(config)
 
 
 @pytest.fixture(scope="session")
-def no_vm(fleet: Fleet) -> Fleet:
+def no_vm(devmodel_pool: Pool) -> Pool:
     """For tests that start VMs of their own: no other one runs meanwhile."""
-    fleet.end()
-    return fleet
+    devmodel_pool.end()
+    return devmodel_pool

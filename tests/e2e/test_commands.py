@@ -107,6 +107,20 @@ def test_a_kernel_complaint_is_251(description: str) -> None:
     devmodel("run", description, "--", "sh", "-c", command, code=251)
 
 
+def test_tests_that_pass_do_not_make_up_for_it(description: str, tmp_path: Path) -> None:
+    out = tmp_path / "out.xml"
+    tests = "echo 1..2; echo ok 1 a; echo ok 2 b"
+    words = ["run", description, "--ktap", "--junit", str(out), "--", "sh", "-c"]
+    done = devmodel(*words, tests)
+    assert done.stdout == "1..2\nok 1 a\nok 2 b\n"
+    assert done.stderr.splitlines()[-1] == "2 tests: 2 passed"
+    assert "<error" not in out.read_text()
+    warns = "echo '<4>WARNING: CPU: 0 PID: 1 at made_up.c:1' >/dev/kmsg"
+    done = devmodel(*words, f"{tests}; {warns}", code=251)
+    assert done.stdout == "1..2\nok 1 a\nok 2 b\n"
+    assert "<error message=\"the guest's kernel complained" in out.read_text()
+
+
 def test_a_debugger_lets_the_guest_go(description: str) -> None:
     """What gdb does with `target remote PATH` and `detach`, in its own protocol."""
     run = subprocess.Popen(

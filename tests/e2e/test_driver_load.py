@@ -1,12 +1,12 @@
 """The driver comes and goes without leaving anything behind."""
 
-import json
 import re
 
 import pytest
 from depth import rounds
 
 from devmodel.machine import Machine
+from devmodel.testing.device import Device
 
 MODELS = ("mirror", "private", "coherent")
 # Kernels on which free pages can be counted to some ten; the distribution's keeps slabs by chance.
@@ -97,8 +97,8 @@ def test_many_loads_leave_nothing(vm: Machine, config: str) -> None:
     load(vm)
     if not config.startswith("private"):
         assert regions(vm) == with_driver
-    stats = json.loads(vm.run(["dm-stats", "--json"]).check().stdout)
-    assert stats["hbm_bytes_in_use"] == stats["mirrors"] == stats["page_table_pages"] == 0
+    stats = Device(vm).counters()
+    assert stats.hbm_bytes_in_use == stats.mirrors == stats.page_table_pages == 0
     assert_no_leaks_seen(vm)
 
 

@@ -2,9 +2,8 @@
 
 import pytest
 
-from devmodel.experiment import ktap
-from devmodel.experiment.ktap import Outcome
 from devmodel.machine import Machine
+from devmodel.testing.subtests import Ktap
 
 SECONDS = 300
 NODE = "/sys/devices/system/node"
@@ -24,12 +23,8 @@ on_nodes = pytest.mark.parametrize("config", ["numa", "cdm"], indirect=True)
 
 @on_nodes
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_guest(vm: Machine, program: str) -> None:
-    done = vm.run([program], timeout=SECONDS)
-    run = ktap.parse(done.stdout)
-    assert run.trouble is None, done.stdout + done.stderr
-    failed = [case for case in run.cases if case.outcome is Outcome.FAILED]
-    assert not failed, "\n".join(f"{case.name}: {'; '.join(case.notes)}" for case in failed)
+def test_guest(ktap: Ktap, program: str) -> None:
+    ktap([program], timeout=SECONDS)
 
 
 @on_nodes

@@ -4,7 +4,6 @@ Swap, reclaim of a memory cgroup, compaction, NUMA balancing, KSM and khugepaged
 time, HBM is far too small, and the coherence oracle looks at every access of both devices.
 """
 
-import json
 import os
 import random
 import shutil
@@ -20,6 +19,7 @@ from devmodel.cli.main import main
 from devmodel.machine import Machine
 from devmodel.machine.launch import Options
 from devmodel.progress import Reporter
+from devmodel.testing.device import Device
 
 # Fewer of them leave room in HBM.
 OPERATIONS = 50_000
@@ -76,8 +76,7 @@ def counters(vm: Machine) -> dict[str, int]:
     found = {name: int(value) for name, value in (line.split() for line in lines)}
     for name in ("ksm/full_scans", "transparent_hugepage/khugepaged/full_scans"):
         found[name] = int(vm.run(["cat", f"/sys/kernel/mm/{name}"]).check().stdout)
-    stats: dict[str, int] = json.loads(vm.run(["dm-stats", "--json"]).check().stdout)
-    return found | stats
+    return found | dict(Device(vm).counters())
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""cli → experiment → machine → build → agent → link → device → abi: imports go right only."""
+"""Imports go right only: testing, cli, experiment, machine, build, agent, link, device, abi."""
 
 import ast
 import re
@@ -13,7 +13,7 @@ import devmodel
 from devmodel import link
 
 PACKAGE = Path(devmodel.__file__).parent
-LAYERS = ("cli", "experiment", "machine", "build", "agent", "link", "device", "abi")
+LAYERS = ("testing", "cli", "experiment", "machine", "build", "agent", "link", "device", "abi")
 # What all may import; they import nothing but each other.
 COMMON = ("description", "errors", "interpreter", "paths", "progress", "sizes", "terminal")
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -117,21 +117,33 @@ def canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def test_what_is_imported_is_declared() -> None:
-    """And what is declared is imported: of the run-time dependencies, each way."""
+def declared(lines: list[str]) -> set[str]:
+    return {canonical(re.split(r"[<>=~!\[; ]", line)[0]) for line in lines}
+
+
+@pytest.mark.parametrize("extra", ["", "pytest"])
+def test_what_is_imported_is_declared(extra: str) -> None:
+    """And what is declared is imported: of the run-time dependencies, each way.
+
+    pytest is needed by nobody who does not run it: only what it imports itself may have it.
+    """
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
-    declared = {canonical(re.split(r"[<>=~!\[; ]", line)[0]) for line in project["dependencies"]}
+    known = declared(project["dependencies"])
+    optional = declared(project["optional-dependencies"].get(extra, []))
     owners = metadata.packages_distributions()
     needed = set()
     for path in FILES:
+        if (path.relative_to(PACKAGE).parts[0] == "testing") != bool(extra):
+            continue
         for module in imported(ast.parse(path.read_text())):
             top = module.split(".")[0]
             if top not in sys.stdlib_module_names and top != "devmodel":
                 assert top in owners, f"{path} imports {top}, which is not installed"
                 # Of those that share a namespace, the one that is declared.
                 names = {canonical(name) for name in owners[top]}
-                needed |= (names & declared) or names
-    assert needed == declared
+                needed |= (names & known) or names
+    assert needed - known == optional
+    assert extra or needed == known
 
 
 def test_abi_needs_the_standard_library_only() -> None:
@@ -147,6 +159,8 @@ def test_abi_needs_the_standard_library_only() -> None:
         ("link", "from devmodel.device.ring import Ring", []),
         ("link", "import devmodel.machine.qemu", ["devmodel.machine.qemu"]),
         ("abi", "from devmodel import cli", ["devmodel.cli"]),
+        ("testing", "from devmodel.cli import options", []),
+        ("cli", "from devmodel.testing import pool", ["devmodel.testing.pool"]),
         ("device", "def f():\n    from devmodel.link import x", ["devmodel.link.x"]),
         ("agent", "from . import loop", ["a relative import"]),
     ],
