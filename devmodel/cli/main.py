@@ -21,6 +21,7 @@ from devmodel.cli import (
     kernels,
     probe,
     run,
+    sweep,
     vms,
 )
 from devmodel.cli.output import PROGRAM, show_error
@@ -40,6 +41,9 @@ EXAMPLES = """\
 
 - which memory model suits which way of working? All workloads, all models:
   $ devmodel compare
+
+- the same at every point of a grid, into one table; what is done is never done again:
+  $ devmodel sweep sizes
 
 - run one command in a guest, and get its exit code:
   $ devmodel run private -- dmesg
@@ -89,7 +93,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for module in (
         *(doctor, kernels, build, cache, run, vms, cc),
-        *(demo, compare, probe, hmm_tests, check),
+        *(demo, compare, sweep, probe, hmm_tests, check),
     ):
         module.add_commands(commands)
     return top

@@ -70,8 +70,11 @@ def launch(
     built: Built,
     reporter: Reporter,
     stack: contextlib.ExitStack,
+    begun: Callable[[Supervisor], None] = lambda _: None,
 ) -> Running:
     """Start agents and QEMU and wait for the guest. `stack` gets all that must be undone.
+
+    `begun` gets who owns the processes, before there are any.
 
     LaunchFailed, BootTimeout, or the GuestError that explains a kernel that died on its way up.
     """
@@ -137,6 +140,7 @@ def launch(
         console = Console(folder.path / "console.log", options.echo)
     supervisor = Supervisor(plan, endpoints, console)
     stack.callback(supervisor.close)
+    begun(supervisor)
     with _told(supervisor, folder.path):
         supervisor.start()
     if boot.gdb is not None:
