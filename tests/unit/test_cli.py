@@ -41,6 +41,7 @@ COMMANDS = (
     "cc",
     "demo",
     "compare",
+    "sweep",
     "probe",
     "hmm-tests",
     "check",

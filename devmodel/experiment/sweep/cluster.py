@@ -27,6 +27,7 @@ Client = Any
 
 CONNECT_SECONDS = 15
 WORKER_SECONDS = 60.0
+GONE_SECONDS = 60.0
 CLOSE_SECONDS = 5
 
 
@@ -43,8 +44,8 @@ class _Cluster(Place):
             self.alone.clear()
         elif not self.alone:
             self.alone.append(time.monotonic())
-        elif time.monotonic() - self.alone[0] > WORKER_SECONDS:
-            return _no_worker()
+        elif time.monotonic() - self.alone[0] > GONE_SECONDS:
+            return _no_worker(GONE_SECONDS)
         return None
 
     def _workers(self) -> bool:
@@ -78,7 +79,7 @@ def cluster(address: str) -> Makes:
             try:
                 client.wait_for_workers(1, timeout=WORKER_SECONDS)
             except TimeoutError:
-                raise _no_worker() from None
+                raise _no_worker(WORKER_SECONDS) from None
             width = sum(client.nthreads().values())
             note = f"{width} guests at a time on the workers of {address}"
             yield _Cluster(executor, functools.partial(_call, work), width, note, client=client)
@@ -109,9 +110,9 @@ def _connect(address: str) -> Client:
         ) from error
 
 
-def _no_worker() -> HostNotReady:
+def _no_worker(seconds: float) -> HostNotReady:
     return HostNotReady(
-        f"the scheduler has had no worker for {WORKER_SECONDS:.0f} s",
+        f"the scheduler has had no worker for {seconds:.0f} s",
         hint="start some: dask worker --nthreads 1 ADDRESS",
     )
 

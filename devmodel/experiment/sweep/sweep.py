@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as jsonlib
-import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,7 +29,6 @@ from devmodel.experiment.sweep.work import Done, Task, Work
 from devmodel.machine.config import MachineConfig
 from devmodel.progress import Reporter, Step
 
-INTERRUPTED = 128 + signal.SIGINT
 LOOK_SECONDS = 0.3
 # What is lost at most with a worker that does not see the store.
 MOST_OF_A_TASK = 32
@@ -218,12 +216,14 @@ def run(
     """Run what is missing, write the table to `out`, tell what is wrong.
 
     `again` is "failed" or "all" for cells that are to be run though they are finished. 0 if every
-    cell is right; 130 if it was interrupted, with all that was finished in the table; else 1, or
-    the exit code of what kept a cell from being run. ConfigError for a grid or a place that
+    cell is right; else 1, or the exit code of what kept a cell from being run. An interrupt passes
+    through, once all that was finished is in the table. ConfigError for a grid or a place that
     cannot be.
     """
     if not out.parent.is_dir():
         raise table.unwritable(out, f"no folder {out.parent}")
+    if out.is_dir():
+        raise table.unwritable(out, "is a folder")
     reporter = Reporter(console)
     where = Store(store.folder())
     sweep = Sweep.planned(experiment, where, ask, reporter)
@@ -238,7 +238,7 @@ def run(
         for axis in grid.axes(experiment).unused((*item.command, *item.args)):
             reporter.note(f"{item.title} does not use {axis}: only the number differs")
     trouble: DevmodelError | None = None
-    interrupted = False
+    interrupt: BaseException | None = None
     if missing:
         where.make()
         machines = list(dict.fromkeys(sweep.cells[number].machine for number in missing))
@@ -246,8 +246,8 @@ def run(
             with place(machines, work) as there:
                 reporter.note(there.note)
                 trouble = _run(sweep, there, reporter)
-        except KeyboardInterrupt:
-            interrupted = True
+        except (KeyboardInterrupt, SystemExit) as error:
+            interrupt = error
         # What ended meanwhile.
         sweep.look(sweep.missing)
     rows = sweep.rows()
@@ -255,10 +255,11 @@ def run(
     _tell(rows, sweep, console, trouble)
     if json:
         summary = _summary(rows, sweep, out, ran=len(sweep.records) - known, trouble=trouble)
-        jsonlib.dump({**summary, "interrupted": interrupted}, sys.stdout, indent=1)
+        jsonlib.dump({**summary, "interrupted": interrupt is not None}, sys.stdout, indent=1)
         print()
-    if interrupted:
-        return INTERRUPTED
+    if interrupt is not None:
+        # Ctrl-C, or a SIGTERM: each has its exit code.
+        raise interrupt
     codes = [row.record.code for row in rows if row.record.code]
     if trouble is not None:
         codes.insert(0, int(trouble.exit_code))

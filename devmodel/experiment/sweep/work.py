@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import devmodel
 from devmodel.build import guest, kernel
@@ -52,7 +53,22 @@ Done = list[tuple[str, Record]]
 Work = Callable[[Task, Cancelled], Done]
 
 
+class Runs(Protocol):
+    """Runs one cell after the other in a guest."""
+
+    def run(self, cell: Cell) -> Record:
+        """One. A DevmodelError if no guest can be had; any other trouble is in the record."""
+
+
+Prepare = Callable[[Task, Cancelled], contextlib.AbstractContextManager[Runs]]
+
+
 def work(task: Task, cancelled: Cancelled) -> Done:
+    """Run the cells that are not finished, in guests; see `run`."""
+    return run(task, cancelled, _Guest.prepared)
+
+
+def run(task: Task, cancelled: Cancelled, prepare: Prepare) -> Done:
     """Run the cells that are not finished; what came of them.
 
     Once it is `cancelled` the guest ends, and what was not finished by then is left out.
@@ -63,7 +79,7 @@ def work(task: Task, cancelled: Cancelled) -> Done:
     # Only where it is there: a folder of that name on another machine would be nobody's.
     store = Store(task.store) if task.store.is_dir() else None
     with contextlib.ExitStack() as stack:
-        vm: _Guest | None = None
+        vm: Runs | None = None
         broken: DevmodelError | None = None
         for key, cell in task.cells:
             if cancelled():
@@ -75,7 +91,7 @@ def work(task: Task, cancelled: Cancelled) -> Done:
                     if broken is not None:
                         raise broken
                     if vm is None:
-                        vm = stack.enter_context(_Guest.prepared(task, cancelled))
+                        vm = stack.enter_context(prepare(task, cancelled))
                     record = vm.run(cell)
                 except DevmodelError as error:
                     # What keeps one cell's guest from starting keeps all others', too.
@@ -128,7 +144,7 @@ class _Guest:
                 self._end(None)
 
     def run(self, cell: Cell) -> Record:
-        """One cell. A DevmodelError if no guest can be had; any other trouble is in the record."""
+        """See `Runs`."""
         vm = self._vm or self._boot()
         blank = Result.blank(cell.point.model, cell.point.workload)
         try:
