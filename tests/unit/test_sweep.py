@@ -107,6 +107,7 @@ def test_the_table(tmp_path: Path) -> None:
     run(write(tmp_path, RIGHT), out)
     found = pq.read_table(out)
     assert found.schema.equals(table.schema(), check_metadata=True)
+    assert [str(field.type) for field in found.schema] == [column.kind for column in table.COLUMNS]
     row = found.to_pylist()[0]
     assert {name: row[name] for name in fixed(out).column_names} == {
         "workload": "mine",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json as jsonlib
 import sys
 from collections import Counter
@@ -55,7 +56,12 @@ def identify(machines: Sequence[MachineConfig], reporter: Reporter) -> Identitie
 def recognize(machines: Sequence[MachineConfig], reporter: Reporter) -> Identities:
     """The same, but nothing is built: None for a machine that something of is not here yet."""
     del reporter
-    return {machine: identity.find(machine) for machine in machines}
+    found: dict[MachineConfig, str | DevmodelError | None] = {}
+    for machine in machines:
+        # Without a compiler, say: then nothing of it can be done.
+        with contextlib.suppress(DevmodelError):
+            found[machine] = identity.find(machine)
+    return found
 
 
 @dataclass
