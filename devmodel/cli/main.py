@@ -22,6 +22,7 @@ from devmodel.cli import (
     probe,
     run,
     sweep,
+    top,
     vms,
 )
 from devmodel.cli.output import PROGRAM, show_error
@@ -54,6 +55,9 @@ EXAMPLES = """\
   $ devmodel ssh
   $ devmodel stop
 
+- what do the devices of all guests do, now?
+  $ devmodel top
+
 - your own kernel, your own parameters:
   $ devmodel run private --kernel ~/linux --append 'slub_debug=P' -- uname -r
 
@@ -83,20 +87,20 @@ exit codes:
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    top = argparse.ArgumentParser(
+    whole = argparse.ArgumentParser(
         prog=PROGRAM,
         description=DESCRIPTION,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    top.add_argument("--version", action="version", version=f"{PROGRAM} {devmodel.__version__}")
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    whole.add_argument("--version", action="version", version=f"{PROGRAM} {devmodel.__version__}")
+    commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for module in (
-        *(doctor, kernels, build, cache, run, vms, cc),
+        *(doctor, kernels, build, cache, run, vms, top, cc),
         *(demo, compare, sweep, probe, hmm_tests, check),
     ):
         module.add_commands(commands)
-    return top
+    return whole
 
 
 def _verbosity(level: int) -> None:

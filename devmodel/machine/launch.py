@@ -156,7 +156,8 @@ def launch(
         shell.connect()
     except ShellGone as error:
         raise explain(supervisor, str(error)) from error
-    info = replace(info, state="running", port=port)
+    regions = tuple(endpoint.region_fd for endpoint in endpoints)
+    info = replace(info, state="running", port=port, regions=regions)
     folder.write(info)
     seconds = time.monotonic() - begin
     for note in supervisor.console.notes:

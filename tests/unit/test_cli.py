@@ -38,6 +38,7 @@ COMMANDS = (
     "exec",
     "ssh",
     "logs",
+    "top",
     "cc",
     "demo",
     "compare",
