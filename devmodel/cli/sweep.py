@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
     experiment = Experiment.load(path)
     experiment.check_files(str(path))
     if arguments.dry_run:
-        _list(sweep.listed(experiment), json=arguments.json)
+        _list(sweep.listed(experiment, ask=sweep.recognize), json=arguments.json)
         return 0
     where = (
         place.local(arguments.jobs)

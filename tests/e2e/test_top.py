@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -13,25 +14,24 @@ pytestmark = pytest.mark.timeout(300)
 WORK = "while :; do dm-run fill @16777216 2097152 7 >/dev/null || exit 1; done"
 
 
+def top(vm: Machine, *words: str) -> tuple[int, list[dict[str, Any]], str]:
+    """Exit code, what is in each line, and what went to stderr."""
+    command = [sys.executable, "-m", "devmodel.cli.main", "top", vm.name, "--json", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+
+
 @pytest.mark.parametrize("config", ["private"], indirect=True)
 def test_what_a_device_does_is_seen_from_outside(vm: Machine) -> None:
     # So that pages move, and HBM is in use.
     vm.run("echo on_touch >/sys/module/devmodel/parameters/policy").check()
     vm.run(f"({WORK}) >/dev/null 2>&1 & echo $! >/tmp/work").check()
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "devmodel.cli.main", "top", vm.name]
-            + ["--json", "--interval", "0.5", "--count", "12"],
-            capture_output=True,
-            text=True,
-            timeout=200,
-            check=False,
-        )
+        code, lines, said = top(vm, "--interval", "0.5", "--count", "12")
     finally:
         vm.run("kill $(cat /tmp/work); rm /tmp/work").check()
         vm.run("echo in_place >/sys/module/devmodel/parameters/policy").check()
-    assert (done.returncode, done.stderr) == (0, "")
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (code, said) == (0, "")
     assert {(line["vm"], line["model"], line["state"]) for line in lines} == {
         (vm.name, "private", "ready")
     }
@@ -42,13 +42,7 @@ def test_what_a_device_does_is_seen_from_outside(vm: Machine) -> None:
     # The guest says the same of it.
     vm.run("while dm-stats --json | grep -qv '\"mirrors\": 0'; do :; done", timeout=60).check()
     told = json.loads(vm.run(["dm-stats", "--json"]).check().stdout)
-    done = subprocess.run(
-        [sys.executable, "-m", "devmodel.cli.main", "top", vm.name, "--json", "--count", "1"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    (line,) = map(json.loads, done.stdout.splitlines())
+    code, (line,), said = top(vm, "--count", "1")
+    assert (code, said) == (0, "")
     assert line["hbm_bytes_in_use"] == told["hbm_bytes_in_use"] == 0
     assert line["contexts"] == []

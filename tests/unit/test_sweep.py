@@ -18,8 +18,10 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from devmodel.cli import main as cli
 from devmodel.errors import ConfigError, ExitCode
-from devmodel.experiment.sweep import store, table
+from devmodel.experiment.config import Experiment
+from devmodel.experiment.sweep import place, store, sweep, table
 
 SECONDS = 60.0
 GRID = """
@@ -221,6 +223,48 @@ def test_a_table_that_cannot_be_is_told_before_anything_runs(tmp_path: Path) -> 
     with pytest.raises(ConfigError, match=r"-o .*/folder: is a folder; name another file"):
         run(write(tmp_path, RIGHT), tmp_path / "folder")
     assert fake_cells.log() == []
+
+
+def test_a_dry_run_lists_and_runs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path, RIGHT.replace("seeds: 2", "seeds: [2]"))
+    run(path, tmp_path / "out")
+    begun = fake_cells.log()
+    monkeypatch.setattr(sweep, "recognize", fake_cells.identify)
+    path = write(tmp_path, RIGHT)
+    assert cli.main(["sweep", str(path), "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [
+        "missing      mine mirror in_place size=4K seed=1",
+        "right        mine mirror in_place size=4K seed=2",
+    ]
+    assert lines[-1] == "24 cells: 12 done, 12 missing"
+    assert cli.main(["sweep", str(path), "--dry-run", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["cells"]
+    assert len(told) == CELLS
+    assert (told[0]["cell"], told[0]["done"]) == ("mine mirror in_place size=4K seed=1", False)
+    assert (told[1]["done"], told[1]["outcome"]) == (True, "right")
+    assert fake_cells.log() == begun
+
+
+def test_two_names_of_one_machine_are_one_cell_each(tmp_path: Path) -> None:
+    """Kernels that are the same: both rows are there, from one run."""
+    text = "models: [mirror]\nsweep: {kernels: [7.2-own, ./tree]}\nworkloads: [{command: [right]}]"
+    (tmp_path / "tree").mkdir()
+    path, out = write(tmp_path, text), tmp_path / "out"
+    code = sweep.run(
+        Experiment.load(path),
+        place.local(1),
+        Console(file=io.StringIO()),
+        out=out,
+        work=fake_cells.fake_work,
+        ask=lambda machines, _: dict.fromkeys(machines, "the same"),
+    )
+    assert code == 0
+    assert len(set(pq.read_table(out)["key"].to_pylist())) == 1
+    assert fixed(out)["kernel"].to_pylist() == ["7.2-own", str(tmp_path / "tree")]
+    assert len(ended()) == 1
 
 
 # --- the process ends

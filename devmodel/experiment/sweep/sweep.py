@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json as jsonlib
 import sys
 from collections import Counter
@@ -17,6 +18,7 @@ from rich.console import Console
 
 from devmodel.build import guest, kernel
 from devmodel.build.config import KernelConfig
+from devmodel.build.guest import Built
 from devmodel.errors import DevmodelError
 from devmodel.experiment.config import Experiment
 from devmodel.experiment.sweep import grid, identity, settle, store, table, work
@@ -43,13 +45,21 @@ def identify(machines: Sequence[MachineConfig], reporter: Reporter) -> Identitie
 
     What is missing of kernels and the like is fetched and built, here and now.
     """
+
+    @functools.cache
+    def built(kernel: KernelConfig, qemu: str) -> Built | DevmodelError:
+        try:
+            return guest.build(kernel, reporter, qemu=qemu)
+        except DevmodelError as error:
+            return error
+
     found: dict[MachineConfig, str | DevmodelError | None] = {}
     for machine in machines:
-        try:
-            built = guest.build(machine.kernel, reporter, qemu=machine.qemu)
-            found[machine] = identity.of_machine(machine, built.kernel, built.tools)
-        except DevmodelError as error:
-            found[machine] = error
+        there = built(machine.kernel, machine.qemu)
+        if isinstance(there, Built):
+            found[machine] = identity.of_machine(machine, there.kernel, there.tools)
+        else:
+            found[machine] = there
     return found
 
 
@@ -117,17 +127,18 @@ class Sweep:
         """The cells that nothing is known of."""
         return [number for number in range(len(self.cells)) if number not in self.records]
 
-    def tasks(self, width: int) -> list[Task]:
-        """The missing cells, in pieces that `width` workers have enough of."""
+    def pieces(self, width: int) -> list[list[int]]:
+        """The missing cells, in pieces of one machine's that `width` workers have enough of."""
         groups = [
             list(group) for _, group in groupby(self.missing, key=lambda n: self.cells[n].machine)
         ]
         pieces = -(-width // max(len(groups), 1))
-        return [
-            Task(tuple((self.keys[n], self.cells[n]) for n in piece), self.store.path, self.text)
-            for group in groups
-            for piece in _pieces(group, pieces)
-        ]
+        return [piece for group in groups for piece in _pieces(group, pieces)]
+
+    def task(self, numbers: Iterable[int]) -> Task:
+        """Those cells."""
+        cells = tuple((self.keys[number], self.cells[number]) for number in numbers)
+        return Task(cells, self.store.path, self.text)
 
     def rows(self) -> list[Row]:
         """Of all cells that ended, in the grid's order, compared with each other."""
@@ -171,13 +182,12 @@ class _Progress:
 
 def _run(sweep: Sweep, place: Place, reporter: Reporter) -> DevmodelError | None:
     """Have the missing cells run; why that ended early, if it did. KeyboardInterrupt too."""
-    numbers = {key: number for number, key in enumerate(sweep.keys) if key}
     total = len(sweep.missing)
     with reporter.step("sweep", total) as step:
         progress = _Progress(sweep, reporter, step, total)
         waiting: dict[Future[Done], list[int]] = {
-            place.executor.submit(place.call, task): [numbers[key] for key, _ in task.cells]
-            for task in sweep.tasks(place.width)
+            place.executor.submit(place.call, sweep.task(piece)): piece
+            for piece in sweep.pieces(place.width)
         }
         while waiting:
             done, _ = wait(waiting, LOOK_SECONDS, return_when=FIRST_COMPLETED)
@@ -305,7 +315,7 @@ def _summary(
     }
 
 
-def listed(experiment: Experiment, *, ask: Identify = recognize) -> list[dict[str, Any]]:
+def listed(experiment: Experiment, *, ask: Identify) -> list[dict[str, Any]]:
     """Each cell, and what is known of it; nothing is built or run. ConfigError as for `run`."""
     sweep = Sweep.planned(experiment, Store(store.folder()), ask, Reporter(quiet=True))
     return [
