@@ -77,6 +77,8 @@ def started() -> Iterator[Callable[..., subprocess.Popen[str]]]:
             stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
+            # What is not flushed is not there.
+            env={k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"},
             # A shell that starts the tests in the background has them ignore SIGINT.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
