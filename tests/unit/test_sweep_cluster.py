@@ -12,7 +12,18 @@ from pathlib import Path
 import fake_cells
 import pyarrow.parquet as pq
 import pytest
-from test_sweep import CELLS, RIGHT, ended, fixed, gated, own_folders, run, running, wait_for, write
+from test_sweep_cells import (
+    CELLS,
+    RIGHT,
+    ended,
+    fixed,
+    gated,
+    own_folders,
+    run,
+    running,
+    wait_for,
+    write,
+)
 
 from devmodel.errors import ConfigError, ExitCode, HostNotReady
 from devmodel.experiment.sweep import cluster
