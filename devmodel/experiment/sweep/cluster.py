@@ -98,7 +98,10 @@ def _connect(address: str) -> Client:
             "--scheduler needs Dask, which is not installed", hint="pip install 'devmodel[dask]'"
         ) from None
     # A connection that is lost is told once, by what it means.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for name in [
+        name for name in logging.root.manager.loggerDict if name.startswith("distributed")
+    ]:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         return distributed.Client(  # type: ignore[no-untyped-call]
             address, timeout=CONNECT_SECONDS, set_as_default=False
