@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from devmodel.abi.record import Record, u64
+from devmodel.abi.record import Record, doc, u64
 
 
 class Who(StrEnum):
@@ -107,6 +107,26 @@ class DeviceCounters(Record):
     local_bytes_written: u64 = count(Unit.BYTES, "bytes that programs stored to HBM")
     programs: u64 = count(Unit.PROGRAMS, "device programs that ended, however they ended")
     errors: u64 = count(Unit.ERRORS, "commands refused, and ring indices that cannot be")
+
+
+class ContextCounters(Record):
+    """The device's counts of one context, since it was created; each but `ctx` only rises.
+
+    What its programs did. The copy engine knows frames and no contexts: what it moved is in the
+    counters of the whole device alone.
+    """
+
+    C_NAME = "devmodel_context_counters"
+    SIZE = 64
+
+    ctx: u64 = doc("context (PASID), 0 where there is none")
+    fault_records: u64 = doc("fault records written")
+    invalidates_acknowledged: u64 = doc("invalidate commands acknowledged")
+    tlb_hits: u64 = doc("page translations answered by the TLB")
+    tlb_misses: u64 = doc("page translations that walked the page table")
+    remote_bytes_read: u64 = doc("bytes that programs loaded from system memory or a peer")
+    remote_bytes_written: u64 = doc("bytes that programs stored to system memory or a peer")
+    programs: u64 = doc("device programs that ended, however they ended")
 
 
 # Fields of a base class come first, those of the last base before all others.

@@ -11,6 +11,7 @@ DEVICE_RECORDS: tuple[type[Record], ...] = (
     registers.DeviceRegs,
     registers.DriverRegs,
     counters.DeviceCounters,
+    counters.ContextCounters,
     rings.RingHeader,
     rings.ControlCommand,
     rings.CopyCommand,

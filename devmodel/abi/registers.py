@@ -5,6 +5,7 @@
     0x0000  DeviceRegs   written by the device, read by the driver
     0x1000  DriverRegs   written by the driver, read by the device
     0x2000  counters     (devmodel.abi.counters) written by the device, read by the driver
+    0x3000  contexts     the same, of CONTEXT_ENTRIES contexts at most; for who looks from outside
     0x4000  rings        (devmodel.abi.rings), at the offsets that DeviceRegs names
     hbm_offset           HBM window, on a 128 MiB boundary; only in models that let the CPU see HBM
 """
@@ -22,6 +23,8 @@ ABI_MINOR = 0
 DEVICE_PAGE = 0x0000
 DRIVER_PAGE = 0x1000
 COUNTER_PAGE = 0x2000
+CONTEXT_PAGE = 0x3000
+CONTEXT_ENTRIES = 64
 RING_BASE = 0x4000
 CONTROL_REGION = 1 << 20
 HBM_ALIGN = 128 << 20
@@ -113,3 +116,4 @@ class DriverRegs(Record):
 
     epoch: u64 = doc("changed by a driver that wants the device reset; see DeviceRegs.reset_ack")
     generation: u64 = doc("the life of the device that the driver means with its resets")
+    hbm_in_use: u64 = doc("bytes of HBM that hold pages now; not for the device, and not of a node")

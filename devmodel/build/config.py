@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from pydantic import StrictBool, StrictStr, field_validator, model_validator
+from pydantic import StrictBool, StrictStr, ValidationError, field_validator, model_validator
 
 from devmodel.build.series import OWN, SERIES, Kind, Series, known
 from devmodel.description import Strict
+from devmodel.errors import ConfigError
 
 
 class KernelConfig(Strict):
@@ -74,3 +75,23 @@ NAMED = {
     "6.1-cdm": KernelConfig(series="6.1-own", cdm=True),
     "6.1-debug": KernelConfig(series="6.1-own", debug=True),
 }
+
+
+def called(wanted: str, config: KernelConfig, where: str) -> KernelConfig:
+    """The kernel that a person calls `wanted`: a name, or else the path of a tree.
+
+    With what `config`, which it takes the place of, has it be for (debugging, a memory model).
+    ConfigError, beginning with `where`, if that cannot be.
+    """
+    if wanted not in NAMED:
+        return KernelConfig(tree=Path(wanted).expanduser().absolute())
+    named = NAMED[wanted]
+    try:
+        return KernelConfig(
+            series=named.series,
+            debug=config.debug or named.debug,
+            cdm=config.cdm or named.cdm,
+        )
+    except ValidationError as error:
+        cause = error.errors()[0]["ctx"]["error"]
+        raise ConfigError(f"{where} {wanted}: {cause}") from None

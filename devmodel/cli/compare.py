@@ -145,5 +145,7 @@ def _file(arguments: argparse.Namespace) -> Experiment:
     path = Path(files[0]).expanduser() if files else experiments.DEFAULT
     names = [word for word in arguments.words if word not in files]
     found = Experiment.load(path).chosen(names)
+    if found.sweep is not None:
+        raise ConfigError(f"{path}: has a sweep", hint=f"devmodel sweep {path} runs all of it")
     found.check_files(str(path))
     return found

@@ -21,6 +21,8 @@ from devmodel.cli import (
     kernels,
     probe,
     run,
+    sweep,
+    top,
     vms,
 )
 from devmodel.cli.output import PROGRAM, show_error
@@ -41,6 +43,9 @@ EXAMPLES = """\
 - which memory model suits which way of working? All workloads, all models:
   $ devmodel compare
 
+- the same at every point of a grid, into one table; what is done is never done again:
+  $ devmodel sweep sizes
+
 - run one command in a guest, and get its exit code:
   $ devmodel run private -- dmesg
 
@@ -49,6 +54,9 @@ EXAMPLES = """\
   $ devmodel exec -- cat /proc/iomem
   $ devmodel ssh
   $ devmodel stop
+
+- what do the devices of all guests do, now?
+  $ devmodel top
 
 - your own kernel, your own parameters:
   $ devmodel run private --kernel ~/linux --append 'slub_debug=P' -- uname -r
@@ -82,20 +90,20 @@ exit codes:
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    top = argparse.ArgumentParser(
+    whole = argparse.ArgumentParser(
         prog=PROGRAM,
         description=DESCRIPTION,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    top.add_argument("--version", action="version", version=f"{PROGRAM} {devmodel.__version__}")
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    whole.add_argument("--version", action="version", version=f"{PROGRAM} {devmodel.__version__}")
+    commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for module in (
-        *(doctor, kernels, build, cache, run, vms, cc),
-        *(demo, compare, probe, hmm_tests, check),
+        *(doctor, kernels, build, cache, run, vms, top, cc),
+        *(demo, compare, sweep, probe, hmm_tests, check),
     ):
         module.add_commands(commands)
-    return top
+    return whole
 
 
 def _verbosity(level: int) -> None:

@@ -7,9 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from devmodel.build.config import NAMED, KernelConfig
+from devmodel.build.config import NAMED, KernelConfig, called
 from devmodel.errors import ConfigError
 from devmodel.machine import config as configs
 from devmodel.machine.config import MachineConfig, Policy
@@ -114,20 +112,7 @@ def add_policy(parser: argparse.ArgumentParser) -> None:
 def kernel(arguments: argparse.Namespace, config: KernelConfig) -> KernelConfig:
     """`config` with --kernel taken into account."""
     wanted: str | None = arguments.kernel
-    if wanted is None:
-        return config
-    if wanted in NAMED:
-        named = NAMED[wanted]
-        try:
-            return KernelConfig(
-                series=named.series,
-                debug=config.debug or named.debug,
-                cdm=config.cdm or named.cdm,
-            )
-        except ValidationError as error:
-            cause = error.errors()[0]["ctx"]["error"]
-            raise ConfigError(f"--kernel {wanted}: {cause}") from None
-    return KernelConfig(tree=Path(wanted).expanduser().absolute())
+    return config if wanted is None else called(wanted, config, "--kernel")
 
 
 def add_models(parser: argparse.ArgumentParser, models: Sequence[str] | None) -> None:

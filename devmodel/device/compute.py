@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from devmodel.abi.counters import DeviceCounters
+from devmodel.abi.counters import ContextCounters, DeviceCounters
 from devmodel.abi.rings import Access, Completion, ComputeCommand, Engine, FaultRecord, Status
 from devmodel.device.access import (
     MAX_FAULT_PAGES,
@@ -30,6 +30,7 @@ from devmodel.device.access import (
     Pause,
     ProgramMemory,
 )
+from devmodel.device.counters import charge, shared
 from devmodel.device.memory import Memory
 from devmodel.device.mmu import Mmu
 from devmodel.device.port import Port
@@ -54,6 +55,7 @@ class _Running:
 
     command: ComputeCommand
     name: str
+    counters: ContextCounters
     memory: ProgramMemory
     coroutine: Coroutine[Any, None, object]
     unwritten: deque[_Fault] = field(default_factory=deque)
@@ -78,13 +80,16 @@ class ComputeEngine:
         programs: Mapping[str, Program],
         burst_bytes: int,
         max_programs: int,
+        touched: Callable[[ContextCounters], None] = lambda _: None,
     ) -> None:
+        """`touched` is told whose counters have risen."""
         self._memory = memory
         self._mmu = mmu
         self._counters = counters
         self._programs = programs
         self._burst = burst_bytes
         self._max = max_programs
+        self._touched = touched
         self._running: dict[int, _Running] = {}
         self._runnable: deque[_Running] = deque()
         self._unwritten: deque[_Running] = deque()
@@ -132,7 +137,7 @@ class ComputeEngine:
         except BaseException as error:
             _explain(error, f"program {program.name} did not start")
             return self._refuse(command, Status.PROGRAM_ERROR)
-        running = _Running(command, program.name, memory, coroutine)
+        running = _Running(command, program.name, context.counters, memory, coroutine)
         self._running[command.cookie] = running
         self._runnable.append(running)
         return None
@@ -175,6 +180,8 @@ class ComputeEngine:
         if running in self._runnable:
             self._runnable.remove(running)
         del self._running[running.command.cookie]
+        running.counters.programs += 1
+        self._touched(running.counters)
         _close(running)
         self._report(running.command.cookie, status, result, fault)
 
@@ -235,6 +242,8 @@ class ComputeEngine:
             self._by_seq[record.seq] = running
             self._next_seq += 1
             self._counters.fault_records += 1
+            running.counters.fault_records += 1
+            self._touched(running.counters)
             room -= 1
             if not running.unwritten:
                 self._unwritten.popleft()
@@ -246,6 +255,7 @@ class ComputeEngine:
         if not self._runnable:
             return
         running = self._runnable.popleft()
+        before = shared(self._counters)
         try:
             running.memory.new_burst()
             event = running.coroutine.send(None)
@@ -263,6 +273,9 @@ class ComputeEngine:
             self._end(running, Status.BAD_ARGUMENT)
         except BaseException as error:
             self._fail(running, error)
+        finally:
+            charge(running.counters, before, shared(self._counters))
+            self._touched(running.counters)
 
     def _finish(self, running: _Running, value: object) -> None:
         try:

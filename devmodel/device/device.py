@@ -38,7 +38,7 @@ from devmodel.abi.rings import (
 from devmodel.device.compute import ComputeEngine
 from devmodel.device.config import ALONE, FAILING_SHIFT, DeviceConfig, Identity
 from devmodel.device.copy_engine import CopyEngine
-from devmodel.device.counters import CounterPage
+from devmodel.device.counters import ContextPage, CounterPage
 from devmodel.device.faults import EveryNth, StuckMemory
 from devmodel.device.hardware import USUAL, Hardware
 from devmodel.device.memory import HBM_BASE, BadAddress, Bytes, Memory
@@ -99,6 +99,7 @@ class Device:
         self._empty_hbm = empty_hbm
         self._counter_page = CounterPage(self._words)
         self.counters = self._counter_page.now
+        self._context_page = ContextPage(self._words)
         memory = Memory(ram, hbm, peers)
         if config.faults.stuck_address_line:
             memory = StuckMemory(ram, hbm, peers)
@@ -117,6 +118,7 @@ class Device:
             programs,
             hardware.burst_bytes,
             hardware.max_programs,
+            self._context_page.touch,
         )
         self._control = Consumer(self._region, rings["control"], self._ring_error)
         self._copy = Consumer(self._region, rings["copy"], self._ring_error)
@@ -206,6 +208,7 @@ class Device:
         if self._trace is not None:
             self._trace.reset(epoch)
         self._counter_page.clear()
+        self._context_page.clear()
         self._epoch = epoch
         self._ready = True
         self._armed = False
@@ -243,6 +246,7 @@ class Device:
         self._step_compute()
         self._flush()
         self._counter_page.publish()
+        self._context_page.publish()
         return self._has_work()
 
     def arm(self) -> bool:
@@ -333,7 +337,10 @@ class Device:
             created = self._mmu.create(command.ctx, command.root)
         except BadAddress:
             return Status.BAD_ADDRESS
-        return Status.BAD_ARGUMENT if created is None else Status.OK
+        if created is None:
+            return Status.BAD_ARGUMENT
+        self._context_page.add(created.counters)
+        return Status.OK
 
     def _destroy_context(self, ctx: int) -> Status:
         if self._mmu.context(ctx) is None:
@@ -341,14 +348,18 @@ class Device:
         self._kill_waiting_launches(lambda launch: launch.ctx == ctx)
         self._compute_engine.stop_context(ctx)
         self._mmu.destroy(ctx)
+        self._context_page.remove(ctx)
         return Status.OK
 
     def _invalidate(self, command: ControlCommand) -> Status:
-        if self._mmu.context(command.ctx) is None:
+        context = self._mmu.context(command.ctx)
+        if context is None:
             return Status.NO_CONTEXT
         if not self._mmu.are_pages(command.va, command.length):
             return Status.BAD_ARGUMENT
         self.counters.invalidates_acknowledged += 1
+        context.counters.invalidates_acknowledged += 1
+        self._context_page.touch(context.counters)
         late = self.config.faults.late_invalidate
         if late:
             due = self._heartbeat + late

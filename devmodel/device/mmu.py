@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from devmodel.abi.counters import DeviceCounters
+from devmodel.abi.counters import ContextCounters, DeviceCounters
 from devmodel.abi.pagetable import (
     AGE_PAGES,
     ENTRY_BYTES,
@@ -64,6 +64,7 @@ class Context:
     ctx: int
     root: int
     slot: int
+    counters: ContextCounters
 
 
 class Mmu:
@@ -105,7 +106,7 @@ class Mmu:
         if ctx in self._contexts or len(self._contexts) >= MAX_CONTEXT_SLOT:
             return None
         slot = self._free_slots.pop() if self._free_slots else len(self._contexts) + 1
-        self._contexts[ctx] = Context(ctx, root, slot)
+        self._contexts[ctx] = Context(ctx, root, slot, ContextCounters(ctx=ctx))
         return self._contexts[ctx]
 
     def destroy(self, ctx: int) -> bool:

@@ -61,7 +61,7 @@ class _Work:
         model = vm.config.devices[0].model.value
         run = self.runs[model] = ModelRun()
         if vm.run(["test", "-e", DEVICE]).exit_code:
-            run.trouble.append(_refusal(vm))
+            run.trouble.append(refusal(vm))
             return run
         for workload in self._experiment.workloads:
             rans = run.rans[workload.title] = []
@@ -79,26 +79,26 @@ class _Work:
                     raise
         tell("losing the device")
         try:
-            _reset(vm)
+            reset(vm)
             run.device_lost = lose_device(vm)
         except (JobFailed, CommandTimeout) as error:
             run.trouble.append(str(error))
         return run
 
     def _once(self, vm: Machine, workload: Workload, number: int) -> Ran:
-        _reset(vm)
+        reset(vm)
         seconds = self._experiment.seconds(workload)
         return job.run(vm, workload, seconds=seconds, texts=self._texts, number=number)
 
 
-def _reset(vm: Machine) -> None:
+def reset(vm: Machine) -> None:
     """The device as good as new. JobFailed if the driver does not take it again."""
     done = vm.run(["dm-reset"], timeout=RESET_SECONDS)
     if done.exit_code:
         raise JobFailed("the device could not be reset", details=done.stderr)
 
 
-def _refusal(vm: Machine) -> str:
+def refusal(vm: Machine) -> str:
     """Why there is no device: the driver's own last words."""
     said = vm.run("dmesg | grep -i devmodel | tail -n 1").stdout.strip()
     return f"no {DEVICE}: {said or 'the driver was not loaded'}"

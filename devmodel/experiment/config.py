@@ -27,6 +27,7 @@ from devmodel.description import Strict
 from devmodel.device.config import DeviceModel
 from devmodel.errors import ConfigError
 from devmodel.experiment import columns, executable
+from devmodel.experiment.sweep.axes import Axes
 from devmodel.machine.config import Policy
 
 SHIPPED = paths.CONFIGS / "experiments"
@@ -174,6 +175,7 @@ class Experiment(Strict):
     repeat: StrictInt = 1
     timeout: StrictInt = SECONDS
     show: tuple[StrictStr, ...] = columns.SHOWN
+    sweep: Axes | None = None
     workloads: tuple[Workload, ...]
 
     @field_validator("models")
@@ -214,6 +216,15 @@ class Experiment(Strict):
             seen.add(workload.title)
         return value
 
+    @model_validator(mode="after")
+    def _sweep(self) -> Experiment:
+        if self.sweep is not None:
+            if self.policy is not None and self.sweep.policies:
+                raise ValueError("policy and sweep.policies exclude each other; remove one")
+            for workload in self.workloads:
+                self.sweep.check(workload.title, (*workload.command, *workload.args))
+        return self
+
     @classmethod
     def load(cls, path: Path = DEFAULT) -> Experiment:
         """Read a YAML file. ConfigError if it is bad."""
@@ -247,6 +258,7 @@ class Experiment(Strict):
             update={
                 "programs": tuple(map(full, self.programs)),
                 "workloads": tuple(map(workload, self.workloads)),
+                "sweep": None if self.sweep is None else self.sweep.resolved(base),
             }
         )
 

@@ -92,6 +92,8 @@ class Endpoint(ABC):
         self._window = Window(fd=region, offset=0, size=device.region_size)
         self.region: Bytes = self._window.attach()
         """BAR 2, for the supervisor to look at the registers"""
+        self.region_fd = region
+        """its descriptor, for others to look: /proc/PID/fd/N of the process that holds the VM"""
         self.hbm: Window | None = None
         if device.hbm_offset:
             self.hbm = Window(fd=region, offset=device.hbm_offset, size=device.hbm_size)

@@ -1,6 +1,7 @@
 """Whether this host can do what devmodel needs, and the remedy where it cannot."""
 
 import importlib.metadata
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -55,9 +56,21 @@ def available_memory(meminfo: str) -> int:
     return 0
 
 
+def wanted_memory(config: MachineConfig) -> int:
+    """Bytes that a VM takes at most: RAM, HBM, and what is around them."""
+    return config.memory + sum(device.hbm_size for device in config.devices) + OVERHEAD
+
+
+def fitting(config: MachineConfig) -> int:
+    """How many such VMs there are memory and processors for, one at least."""
+    free = available_memory(Path("/proc/meminfo").read_text())
+    processors = len(os.sched_getaffinity(0))
+    return max(1, min(free // wanted_memory(config), processors // config.cpus))
+
+
 def require_memory(config: MachineConfig) -> None:
     """HostNotReady if the guest's RAM and HBM do not fit into the host's free memory."""
-    wanted = config.memory + sum(device.hbm_size for device in config.devices) + OVERHEAD
+    wanted = wanted_memory(config)
     free = available_memory(Path("/proc/meminfo").read_text())
     if free and wanted > free:
         raise HostNotReady(

@@ -70,8 +70,11 @@ def launch(
     built: Built,
     reporter: Reporter,
     stack: contextlib.ExitStack,
+    begun: Callable[[Supervisor], None] = lambda _: None,
 ) -> Running:
     """Start agents and QEMU and wait for the guest. `stack` gets all that must be undone.
+
+    `begun` gets who owns the processes, before there are any.
 
     LaunchFailed, BootTimeout, or the GuestError that explains a kernel that died on its way up.
     """
@@ -137,6 +140,7 @@ def launch(
         console = Console(folder.path / "console.log", options.echo)
     supervisor = Supervisor(plan, endpoints, console)
     stack.callback(supervisor.close)
+    begun(supervisor)
     with _told(supervisor, folder.path):
         supervisor.start()
     if boot.gdb is not None:
@@ -152,7 +156,8 @@ def launch(
         shell.connect()
     except ShellGone as error:
         raise explain(supervisor, str(error)) from error
-    info = replace(info, state="running", port=port)
+    regions = tuple(endpoint.region_fd for endpoint in endpoints)
+    info = replace(info, state="running", port=port, regions=regions)
     folder.write(info)
     seconds = time.monotonic() - begin
     for note in supervisor.console.notes:

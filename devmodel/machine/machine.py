@@ -36,6 +36,7 @@ from devmodel.machine.console import Event
 from devmodel.machine.launch import Options, Running, explain, launch
 from devmodel.machine.shell import GuestShell, Result, ShellGone
 from devmodel.machine.stream import ShellTimeout
+from devmodel.machine.supervisor import Supervisor
 from devmodel.progress import Reporter
 
 COMMAND_SECONDS = 300.0
@@ -70,6 +71,8 @@ class Machine:
         self.reporter = reporter or Reporter(quiet=True)
         self._stack = contextlib.ExitStack()
         self._running: Running | None = None
+        self._supervisor: Supervisor | None = None
+        """known before the guest is up"""
         self._expected: list[str] = []
         self._forgotten = 0
         self._expect_lost = False
@@ -126,9 +129,21 @@ class Machine:
         host.require_memory(self.config)
         with contextlib.ExitStack() as stack:
             self._running = launch(
-                self.config, self.options, accelerator, built, self.reporter, stack
+                self.config, self.options, accelerator, built, self.reporter, stack, self._begun
             )
             self._stack = stack.pop_all()
+
+    def _begun(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+
+    def kill(self) -> None:
+        """End QEMU if it runs, also while the guest still boots; from any thread.
+
+        Whoever waits for the guest is told then. The VM has to be closed all the same.
+        """
+        process = None if self._supervisor is None else self._supervisor.process
+        if process is not None and process.poll() is None:
+            process.kill()
 
     def close(self, cause: BaseException | None = None) -> None:
         """End the VM, whatever state it is in; logs stay. May be called again.
@@ -171,6 +186,11 @@ class Machine:
     def name(self) -> str:
         """The VM's name, unique among those that run."""
         return self._up.folder.name
+
+    @property
+    def accelerator(self) -> str:
+        """How QEMU runs the guest's instructions: kvm or tcg."""
+        return self._up.info.accelerator
 
     @property
     def ready_seconds(self) -> float:

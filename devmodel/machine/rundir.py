@@ -61,6 +61,8 @@ class VmInfo:
     lost_devices: tuple[int, ...] = ()
     restarts: tuple[int, ...] = ()
     """of each device's agent; its generation is one more"""
+    regions: tuple[int, ...] = ()
+    """of each device: the descriptor of BAR 2 in the process that holds the VM"""
     keeper: bool = False
     """`pid` is a keeper's, and devmodel's to end; VMs of others are found by name only"""
 

@@ -11,6 +11,8 @@
 #define DEVMODEL_DEVICE_PAGE	0
 #define DEVMODEL_DRIVER_PAGE	0x1000
 #define DEVMODEL_COUNTER_PAGE	0x2000
+#define DEVMODEL_CONTEXT_PAGE	0x3000
+#define DEVMODEL_CONTEXT_ENTRIES	64
 #define DEVMODEL_RING_BASE	0x4000
 #define DEVMODEL_CONTROL_REGION	0x100000
 #define DEVMODEL_HBM_ALIGN	0x8000000
@@ -182,6 +184,8 @@ struct devmodel_driver_regs {
 	__u64 epoch;
 	/* the life of the device that the driver means with its resets */
 	__u64 generation;
+	/* bytes of HBM that hold pages now; not for the device, and not of a node */
+	__u64 hbm_in_use;
 };
 
 /*
@@ -220,6 +224,31 @@ struct devmodel_counters {
 	__u64 programs;
 	/* commands refused, and ring indices that cannot be */
 	__u64 errors;
+};
+
+/*
+ * The device's counts of one context, since it was created; each but `ctx` only rises.
+ *
+ * What its programs did. The copy engine knows frames and no contexts: what it moved is in the
+ * counters of the whole device alone.
+ */
+struct devmodel_context_counters {
+	/* context (PASID), 0 where there is none */
+	__u64 ctx;
+	/* fault records written */
+	__u64 fault_records;
+	/* invalidate commands acknowledged */
+	__u64 invalidates_acknowledged;
+	/* page translations answered by the TLB */
+	__u64 tlb_hits;
+	/* page translations that walked the page table */
+	__u64 tlb_misses;
+	/* bytes that programs loaded from system memory or a peer */
+	__u64 remote_bytes_read;
+	/* bytes that programs stored to system memory or a peer */
+	__u64 remote_bytes_written;
+	/* device programs that ended, however they ended */
+	__u64 programs;
 };
 
 /*
@@ -463,9 +492,10 @@ DEVMODEL_AT(devmodel_device_regs, number, 136);
 DEVMODEL_AT(devmodel_device_regs, trace_offset, 140);
 DEVMODEL_AT(devmodel_device_regs, trace_entries, 144);
 DEVMODEL_AT(devmodel_device_regs, node, 148);
-DEVMODEL_SIZE(devmodel_driver_regs, 16);
+DEVMODEL_SIZE(devmodel_driver_regs, 24);
 DEVMODEL_AT(devmodel_driver_regs, epoch, 0);
 DEVMODEL_AT(devmodel_driver_regs, generation, 8);
+DEVMODEL_AT(devmodel_driver_regs, hbm_in_use, 16);
 DEVMODEL_SIZE(devmodel_counters, 128);
 DEVMODEL_AT(devmodel_counters, tlb_hits, 0);
 DEVMODEL_AT(devmodel_counters, tlb_misses, 8);
@@ -483,6 +513,15 @@ DEVMODEL_AT(devmodel_counters, local_bytes_read, 96);
 DEVMODEL_AT(devmodel_counters, local_bytes_written, 104);
 DEVMODEL_AT(devmodel_counters, programs, 112);
 DEVMODEL_AT(devmodel_counters, errors, 120);
+DEVMODEL_SIZE(devmodel_context_counters, 64);
+DEVMODEL_AT(devmodel_context_counters, ctx, 0);
+DEVMODEL_AT(devmodel_context_counters, fault_records, 8);
+DEVMODEL_AT(devmodel_context_counters, invalidates_acknowledged, 16);
+DEVMODEL_AT(devmodel_context_counters, tlb_hits, 24);
+DEVMODEL_AT(devmodel_context_counters, tlb_misses, 32);
+DEVMODEL_AT(devmodel_context_counters, remote_bytes_read, 40);
+DEVMODEL_AT(devmodel_context_counters, remote_bytes_written, 48);
+DEVMODEL_AT(devmodel_context_counters, programs, 56);
 DEVMODEL_SIZE(devmodel_ring_header, 128);
 DEVMODEL_AT(devmodel_ring_header, produced, 0);
 DEVMODEL_AT(devmodel_ring_header, producer_pad, 8);

@@ -30,6 +30,14 @@ static u64 hbm_bus(struct devmodel_dev *dev, struct page *page)
 	return bus_in(dev, page, DEVMODEL_APERTURE_HBM);
 }
 
+/* Said to whoever looks at the region from outside: the device has no use for it. */
+static void tell_use(struct devmodel_dev *dev)
+{
+	lockdep_assert_held(&dev->devmem.lock);
+	if (dev->driver_regs)
+		WRITE_ONCE(dev->driver_regs->hbm_in_use, (u64)dev->devmem.in_use << PAGE_SHIFT);
+}
+
 /* Frames without a page: those that failed are not given out again. */
 static void retire(struct devmodel_devmem *devmem, unsigned long frame, unsigned long end)
 {
@@ -62,6 +70,7 @@ void devmodel_frame_free(DEVMODEL_FREED *freed)
 		bitmap_clear(devmem->used, frame, BIT(order));
 		bitmap_clear(devmem->lost, frame, BIT(order));
 		devmem->in_use -= BIT(order);
+		tell_use(dev);
 		retire(devmem, frame, frame + BIT(order));
 	}
 	devmem->lowest = min(devmem->lowest, frame);
@@ -102,6 +111,7 @@ struct page *devmodel_frame_alloc(struct devmodel_dev *dev, unsigned int order)
 	if (frame < devmem->frames) {
 		bitmap_set(devmem->used, frame, count);
 		devmem->in_use += count;
+		tell_use(dev);
 	}
 	spin_unlock_irqrestore(&devmem->lock, flags);
 	if (frame >= devmem->frames)

@@ -109,12 +109,18 @@ static int map_bars(struct devmodel_dev *dev)
 	}
 	dev->regs = dev->region + DEVMODEL_DEVICE_PAGE;
 	dev->driver_regs = dev->region + DEVMODEL_DRIVER_PAGE;
+	/* What an earlier driver said. */
+	WRITE_ONCE(dev->driver_regs->hbm_in_use, 0);
 	dev->counters = dev->region + DEVMODEL_COUNTER_PAGE;
 	return 0;
 }
 
 static void unmap_bars(struct devmodel_dev *dev)
 {
+	/* Pages that somebody holds on to are given back later: see leave_behind(). */
+	spin_lock_irq(&dev->devmem.lock);
+	dev->driver_regs = NULL;
+	spin_unlock_irq(&dev->devmem.lock);
 	memunmap(dev->region);
 	pci_iounmap(dev->pdev, dev->doorbell - DEVMODEL_IVSHMEM_DOORBELL);
 }

@@ -8,7 +8,7 @@
 
 #define DEVMODEL_ABI_MAJOR	1
 #define DEVMODEL_ABI_MINOR	0
-#define DEVMODEL_LAYOUT_HASH	0x38916f3da6b8ab0cULL
+#define DEVMODEL_LAYOUT_HASH	0xe118c8e62b9e2f5fULL
 #define DEVMODEL_PLACE_SHIFT	8
 
 /* Memory models: how the device's HBM takes part in the kernel's memory management. */

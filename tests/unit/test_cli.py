@@ -22,7 +22,7 @@ from devmodel.cli import compare
 from devmodel.cli import main as cli
 from devmodel.device.config import DeviceModel
 from devmodel.errors import BuildFailed, ExitCode
-from devmodel.experiment.config import Experiment
+from devmodel.experiment.config import SHIPPED, Experiment
 from devmodel.machine import host
 from devmodel.machine.config import Policy
 from devmodel.machine.host import Check, Verdict
@@ -38,9 +38,11 @@ COMMANDS = (
     "exec",
     "ssh",
     "logs",
+    "top",
     "cc",
     "demo",
     "compare",
+    "sweep",
     "probe",
     "hmm-tests",
     "check",
@@ -186,6 +188,17 @@ def test_wrong_usage_is_2(
             ["compare", "kv", "--program", "/none"],
             "devmodel: --program and 'kv' exclude each other; write arguments of the program ",
         ),
+        (
+            ["compare", str(SHIPPED / "sizes.yaml")],
+            f"devmodel: {SHIPPED}/sizes.yaml: has a sweep; devmodel sweep {SHIPPED}/sizes.yaml ",
+        ),
+        (["sweep", "none.yaml"], "devmodel: none.yaml: No such file or directory; name a "),
+        (["sweep", "none"], "devmodel: none: No such file or directory; name a readable file"),
+        (
+            ["sweep", "sizes", "--jobs", "2", "--scheduler", "tcp://x:1"],
+            "devmodel: --jobs and --scheduler exclude each other; workers have --nthreads",
+        ),
+        (["sweep", "sizes", "-o", "/no/x"], "devmodel: -o /no/x: no folder /no; name another file"),
         (["compare", "--", "1"], "devmodel: arguments after --, and no --program; name the "),
         (["compare", "--same-output"], "devmodel: --same-output is for a --program; write "),
         (
