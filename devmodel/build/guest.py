@@ -14,9 +14,11 @@ from devmodel.build import (
     stock,
     tree,
 )
+from devmodel.build import root as roots
 from devmodel.build.config import KernelConfig
 from devmodel.build.emulator import Emulator
 from devmodel.build.kernel import Kernel
+from devmodel.build.root import RootConfig
 from devmodel.build.tree import Tree
 from devmodel.progress import Reporter
 
@@ -31,6 +33,8 @@ class Built:
     image: Path
     emulator: Emulator
     tools: Tree
+    root: Path | None = None
+    """the folder that becomes the guest's /; None for the image's own"""
 
 
 def update(config: KernelConfig, reporter: Reporter, *, qemu: str = "auto") -> None:
@@ -56,7 +60,13 @@ def update(config: KernelConfig, reporter: Reporter, *, qemu: str = "auto") -> N
         lock.keep(now)
 
 
-def build(config: KernelConfig, reporter: Reporter, *, qemu: str = "auto") -> Built:
+def build(
+    config: KernelConfig,
+    reporter: Reporter,
+    *,
+    qemu: str = "auto",
+    root: RootConfig | None = None,
+) -> Built:
     """Fetch and build what is not in the cache yet: tools, QEMU, kernel, driver, programs, image.
 
     BuildFailed with the end of the log; HostNotReady, with the remedy, for what cannot be had.
@@ -67,4 +77,5 @@ def build(config: KernelConfig, reporter: Reporter, *, qemu: str = "auto") -> Bu
     driver = modules.driver(booted, reporter)
     programs = modules.programs(reporter)
     packed = image.obtain(booted, driver, programs, tools, reporter)
-    return Built(booted, driver, programs, packed, program, tools)
+    folder = None if root is None else roots.obtain(root, reporter)
+    return Built(booted, driver, programs, packed, program, tools, folder)

@@ -57,7 +57,7 @@ def name(kernel: Kernel, driver: Path | None, programs: Sequence[Path], tools: T
         files=[cache.hash_files([path], path.parent) for path in (*programs, *shipped)],
         names=[str(path.relative_to(FILES)) for path in shipped],
         tools=tools.lock.digest,
-        layout=2,
+        layout=3,
     )
 
 
@@ -95,7 +95,8 @@ def _base(tools: Tree) -> Archive:
     applets = subprocess.run([busybox, "--list-full"], capture_output=True, text=True, check=True)
     for applet in applets.stdout.split():
         if applet not in ("bin/busybox", "linuxrc"):
-            archive.symlink(applet, "/bin/busybox")
+            # Relative: where the root is another, the image is a folder in it.
+            archive.symlink(applet, f"{'../' * applet.count('/')}bin/busybox")
     archive.file("usr/sbin/dropbear", tools.file("sbin/dropbear").read_bytes(), 0o755)
     for place, library in shared_libraries(tools, "sbin/dropbear").items():
         archive.file(place, library.read_bytes(), 0o755)

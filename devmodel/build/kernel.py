@@ -20,7 +20,7 @@ from devmodel.progress import Reporter
 # Of a kernel with thousands of modules, those that a guest has use for, and what they need.
 MODULES = (
     *("virtio_net", "virtio_rng", "virtio_blk", "virtio_pci", "loop", "brd", "zram", "ext4"),
-    *("9p", "9pnet_virtio", "virtiofs", "dev_dax", "kmem"),
+    *("9p", "9pnet_virtio", "virtiofs", "overlay", "dev_dax", "kmem"),
 )
 
 

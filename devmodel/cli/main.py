@@ -15,6 +15,7 @@ from devmodel.cli import (
     cc,
     check,
     compare,
+    copy,
     demo,
     doctor,
     hmm_tests,
@@ -50,6 +51,13 @@ EXAMPLES = """\
   $ devmodel ssh
   $ devmodel stop
 
+- files to and from it:
+  $ devmodel put ./mine data/ /tmp
+  $ devmodel get /tmp/out .
+
+- the programs of this machine, whose files the guest cannot change:
+  $ devmodel run private --root host --rwdir . -- ./mine
+
 - your own kernel, your own parameters:
   $ devmodel run private --kernel ~/linux --append 'slub_debug=P' -- uname -r
 
@@ -69,7 +77,8 @@ EXAMPLES = """\
 
 exit codes:
   the guest command's own, for run and exec; the compiler's, for cc; otherwise
-  0 done          2 wrong usage or configuration   3 this machine is not ready
+  0 done          1 what was asked for could not be done, or is wrong
+                  2 wrong usage or configuration   3 this machine is not ready
   4 build failed  5 launch failed                  6 the guest was not ready in time
   124 the command took too long       250 kernel panic
   251 kernel oops, BUG or WARNING     252 the guest hangs
@@ -88,7 +97,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"{PROGRAM} {devmodel.__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for module in (
-        *(doctor, kernels, build, cache, run, vms, cc),
+        *(doctor, kernels, build, cache, run, vms, copy, cc),
         *(demo, compare, probe, hmm_tests, check),
     ):
         module.add_commands(commands)

@@ -2,17 +2,19 @@
 
 import argparse
 import difflib
+import os
 import shlex
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
 
+from devmodel.build import root
 from devmodel.build.config import NAMED, KernelConfig
 from devmodel.errors import ConfigError
 from devmodel.machine import config as configs
-from devmodel.machine.config import MachineConfig, Policy
+from devmodel.machine.config import MachineConfig, Policy, ShareConfig
 from devmodel.machine.console import READY
 from devmodel.machine.launch import Options
 
@@ -65,6 +67,7 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
     )
     add_programs(parser)
     add_policy(parser)
+    add_folders(parser)
     parser.add_argument(
         "--trace",
         metavar="DIR",
@@ -99,6 +102,56 @@ def add_programs(parser: argparse.ArgumentParser) -> None:
 def programs(arguments: argparse.Namespace) -> list[Path]:
     """What --programs names, absolute."""
     return [path.expanduser().absolute() for path in arguments.programs]
+
+
+def add_folders(parser: argparse.ArgumentParser) -> None:
+    """--root, --rodir and --rwdir."""
+    parser.add_argument(
+        "--root",
+        choices=root.NAMES,
+        help="the guest's /: initramfs (the default, and the quickest), host (this machine's, to "
+        "which no change of the guest's goes), or debian (a small one, with CONFIG's packages)",
+    )
+    for flag, what in (("--rodir", "let the guest read"), ("--rwdir", "let the guest change")):
+        parser.add_argument(
+            flag,
+            metavar="DIR[=WHERE]",
+            action="append",
+            default=[],
+            help=f"{what} this folder, at its own path or at WHERE (may be given again)",
+        )
+
+
+def folders(arguments: argparse.Namespace) -> list[ShareConfig]:
+    """What --rodir and --rwdir name. ConfigError for what is no folder."""
+    return [
+        _folder(flag, text, readonly=flag == "--rodir")
+        for flag in ("--rodir", "--rwdir")
+        for text in getattr(arguments, flag.removeprefix("--"), ())
+    ]
+
+
+def _folder(flag: str, text: str, *, readonly: bool) -> ShareConfig:
+    name, separator, where = text.rpartition("=/")
+    host = Path(os.path.abspath(Path(name if separator else text).expanduser()))  # noqa: PTH100
+    if not host.is_dir():
+        hint = "name one that is there, as DIR or DIR=/WHERE"
+        raise ConfigError(f"{flag}: no folder {host}", hint=hint)
+    guest = f"/{where}" if separator else str(host)
+    try:
+        return ShareConfig(host=host, guest=PurePosixPath(guest), readonly=readonly)
+    except ValidationError as error:
+        cause = error.errors()[0]["ctx"]["error"]
+        raise ConfigError(f"{flag}: {cause}") from None
+
+
+def begin(words: Sequence[str], config: MachineConfig) -> str:
+    """A guest's command, or a shell for none, as a line for the guest's shell.
+
+    It begins in the folder where the person is, if the guest sees it.
+    """
+    here, line = Path.cwd(), shlex.join(words) or 'exec "$SHELL"'
+    return f"cd {shlex.quote(str(here))}\n{line}" if config.sees(here) else line
 
 
 def add_policy(parser: argparse.ArgumentParser) -> None:
@@ -170,6 +223,10 @@ def load(arguments: argparse.Namespace) -> MachineConfig:
         config = config.model_copy(update={"policy": Policy(arguments.policy)})
     if getattr(arguments, "programs", None):
         config = config.with_programs(programs(arguments))
+    if getattr(arguments, "root", None) not in (None, config.root.name):
+        config = config.model_copy(update={"root": root.named(arguments.root)})
+    if shares := folders(arguments):
+        config = config.model_copy(update={"shares": (*config.shares, *shares)})
     config.check_files()
     return config
 

@@ -56,9 +56,9 @@ def run(arguments: argparse.Namespace) -> int:
     reporter = output.reporter()
     with Machine(config, reporter=reporter, options=extra) as vm:
         if not arguments.guest_command:
-            return vm.shell.interactive()
+            return vm.shell.interactive(options.begin((), config))
         result = vm.run(
-            arguments.guest_command,
+            options.begin(arguments.guest_command, config),
             stdin=output.stdin(),
             timeout=arguments.timeout,
             stdout=output.binary(sys.stdout),

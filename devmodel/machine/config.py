@@ -26,6 +26,9 @@ devices[].hbm_survives    true     private, coherent: if not, a new agent finds 
 devices[].node            1        numa, cdm: the NUMA node that the memory becomes
 devices[].programs        []       Python files with device programs
 devices[].faults          none     mistakes to make, and memory that fails (docs/device.md)
+root                      initramfs  the guest's /: initramfs (the guest image's own), host (this
+                                   machine's, beneath a layer that goes away with the VM), or
+                                   debian, a small one, with more packages as {debian: [python3]}
 shares[].host, .guest     none     a folder of the host's, and where the guest sees it
 shares[].readonly         true
 ========================  =======  ============================================================
@@ -44,6 +47,7 @@ from pydantic import StrictBool, StrictInt, StrictStr, field_validator, model_va
 
 from devmodel import description, paths, sizes
 from devmodel.build.config import KernelConfig
+from devmodel.build.root import Root, RootConfig
 from devmodel.build.series import known
 from devmodel.description import Size, Strict
 from devmodel.device.config import DeviceConfig
@@ -54,6 +58,8 @@ MIN_MEMORY = 128 << 20
 # Blocks of memory that the kernel takes for one: a node has whole ones.
 NODE_ALIGN = 128 << 20
 MAX_MEMORY = 64 << 30
+# The guest's own, whatever its root.
+OWN_FOLDERS = ("/dev", "/proc", "/sys", "/tmp", "/run")
 
 
 class Accel(StrEnum):
@@ -72,7 +78,7 @@ class Policy(StrEnum):
 
 
 class ShareConfig(Strict):
-    """A folder of the host that the guest mounts by 9p."""
+    """A folder of the host's that the guest mounts."""
 
     host: Path
     guest: PurePosixPath
@@ -81,8 +87,10 @@ class ShareConfig(Strict):
     @field_validator("guest")
     @classmethod
     def _absolute(cls, value: PurePosixPath) -> PurePosixPath:
-        if not value.is_absolute() or re.search(r"[\s,:]", str(value)):
-            raise ValueError(f"{value} is no mount point; write an absolute path like /mnt/host")
+        # A line of the guest's list ends with it.
+        name = str(value)
+        if not value.is_absolute() or "\n" in name or name != name.strip():
+            raise ValueError(f"{name!r} is no mount point; write an absolute path like /mnt/host")
         return value
 
 
@@ -102,6 +110,7 @@ class MachineConfig(Strict):
     restarts: StrictInt = 3
     kernel: KernelConfig = KernelConfig()
     devices: tuple[DeviceConfig, ...] = ()
+    root: Root = RootConfig()
     shares: tuple[ShareConfig, ...] = ()
 
     @field_validator("name")
@@ -224,6 +233,13 @@ class MachineConfig(Strict):
         )
         return self.model_copy(update={"devices": devices})
 
+    def sees(self, folder: Path) -> bool:
+        """Whether a folder of this machine's is in the guest at its own path."""
+        for share in self.shares:
+            if share.host == Path(share.guest) and folder.is_relative_to(share.host):
+                return True
+        return self.root.host and not any(folder.is_relative_to(own) for own in OWN_FOLDERS)
+
     def check_files(self) -> None:
         """ConfigError if a file or folder that this names is not there."""
         for device in self.devices:
@@ -231,7 +247,7 @@ class MachineConfig(Strict):
                 if not program.is_file():
                     raise ConfigError(f"programs: no file {program}", hint="name a Python file")
         for share in self.shares:
-            if not share.host.is_dir() or re.search(r"[,\n]", str(share.host)):
+            if not share.host.is_dir() or "\n" in str(share.host):
                 raise ConfigError(f"shares: no folder {share.host}", hint="name a folder to share")
         if self.kernel.tree is not None and not self.kernel.tree.is_dir():
             raise ConfigError(

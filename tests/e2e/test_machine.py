@@ -14,6 +14,7 @@ from devmodel.errors import (
     BootTimeout,
     CommandTimeout,
     ConfigError,
+    CopyFailed,
     DeviceLost,
     GuestHang,
     GuestOops,
@@ -86,7 +87,7 @@ def test_files_go_in_and_out_unchanged(guest: Machine, tmp_path: Path) -> None:
     guest.put(tmp_path / "in", "/tmp/a file")
     guest.get("/tmp/a file", tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == data
-    with pytest.raises(OSError, match="No such file"):
+    with pytest.raises(CopyFailed, match="/tmp/none: no such file or folder"):
         guest.get("/tmp/none", tmp_path / "none")
     assert not (tmp_path / "none").exists()
 

@@ -38,6 +38,8 @@ COMMANDS = (
     "exec",
     "ssh",
     "logs",
+    "put",
+    "get",
     "cc",
     "demo",
     "compare",

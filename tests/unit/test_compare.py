@@ -15,7 +15,14 @@ from rich.console import Console
 from test_results import ROW
 
 from devmodel.abi.counters import Counted
-from devmodel.errors import CommandTimeout, ConfigError, ExitCode, GuestOops, LaunchFailed
+from devmodel.errors import (
+    CommandTimeout,
+    ConfigError,
+    CopyFailed,
+    ExitCode,
+    GuestOops,
+    LaunchFailed,
+)
 from devmodel.experiment import compare
 from devmodel.experiment.config import DEFAULT, Experiment
 from devmodel.machine.config import Policy
@@ -285,7 +292,7 @@ def test_a_guest_that_takes_no_text_costs_its_workload_only(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
-        raise OSError("/tmp/wordindex/corpus.txt: No space left on device")
+        raise CopyFailed("/tmp/wordindex/corpus.txt: No space left on device")
 
     monkeypatch.setattr(CompareMachine, "put", full)
     code, progress = run("wordindex", "kv", models="private")

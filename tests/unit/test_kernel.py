@@ -16,7 +16,7 @@ from devmodel.build import cache, command, kconfig, kernel, own, source, tree
 from devmodel.build.config import NAMED, KernelConfig
 from devmodel.build.series import OWN, SERIES
 from devmodel.build.tools import HostTools
-from devmodel.errors import BuildFailed, ConfigError, HostNotReady
+from devmodel.errors import BuildFailed, ConfigError, HostNotReady, KernelUnfit
 from devmodel.progress import Reporter
 
 QUIET = Reporter(quiet=True)
@@ -52,7 +52,7 @@ def test_a_kernel_without_device_private_is_refused_by_name(tmp_path: Path) -> N
         kernel.obtain(KernelConfig(tree=tree), QUIET)
     assert str(caught.value) == (
         f"{tree}/.config: this kernel lacks CONFIG_DEVICE_PRIVATE=y (device memory as struct "
-        "pages); merge guest/kernel/base.config into it and build it again"
+        "pages); add to its .config what stands before each bracket, and build it again"
     )
 
 
@@ -160,9 +160,15 @@ def test_what_may_be_a_module(tmp_path: Path) -> None:
         kconfig.check(path)
 
 
-def test_shares_come_by_9p_where_the_kernel_has_it() -> None:
-    assert kconfig.nine_p({"NET_9P_VIRTIO": "y", "9P_FS": "m"})
-    assert not kconfig.nine_p({"NET_9P_VIRTIO": "y"})
+def test_folders_come_by_virtiofs_or_else_by_9p() -> None:
+    nine_p = {"NET_9P_VIRTIO": "y", "9P_FS": "m"}
+    assert kconfig.sharing({**nine_p, "VIRTIO_FS": "m"}, layered=False) == "virtiofs"
+    assert kconfig.sharing(nine_p, layered=False) == "9p"
+    assert kconfig.sharing({**nine_p, "OVERLAY_FS": "m"}, layered=True) == "9p"
+    with pytest.raises(KernelUnfit, match=r"lacks CONFIG_VIRTIO_FS=y \(folders of the host's\)"):
+        kconfig.sharing({"NET_9P_VIRTIO": "y"}, layered=False)
+    with pytest.raises(KernelUnfit, match=r"lacks CONFIG_OVERLAY_FS=y \(the guest's own layer"):
+        kconfig.sharing(nine_p, layered=True)
 
 
 def test_the_fragments_have_what_is_required() -> None:
@@ -170,7 +176,7 @@ def test_the_fragments_have_what_is_required() -> None:
     # Selected by TEST_HMM, and not to be asked for.
     assert set(kconfig.missing(options)) == {"HMM_MIRROR"}
     assert options["TEST_HMM"] == "m"
-    assert options["VIRTIO_FS"] == "y" and not kconfig.nine_p(options)
+    assert kconfig.sharing(options, layered=True) == "virtiofs"
 
 
 def test_a_debug_kernel_is_another_kernel() -> None:
