@@ -87,6 +87,10 @@ class BuildFailed(DevmodelError):
         self.log = log
 
 
+class KernelBroken(BuildFailed):
+    """A kernel of the user's that does not build, or that the driver does not build against."""
+
+
 class LaunchFailed(DevmodelError):
     """QEMU or an agent ended before the guest was ready."""
 

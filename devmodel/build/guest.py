@@ -20,6 +20,7 @@ from devmodel.build.emulator import Emulator
 from devmodel.build.kernel import Kernel
 from devmodel.build.root import RootConfig
 from devmodel.build.tree import Tree
+from devmodel.errors import BuildFailed, KernelBroken
 from devmodel.progress import Reporter
 
 
@@ -47,7 +48,7 @@ def update(config: KernelConfig, reporter: Reporter, *, qemu: str = "auto") -> N
         requests.append(emulator.REQUEST)
     if config.source is not None:
         requests.append(source.request(config.source.version, config.source.suite))
-    elif config.tree is None:
+    elif not config.is_users:
         requests.append(stock.request(config.series))
     for request in requests:
         before, now = lock.find(request), lock.resolve(request)
@@ -69,12 +70,20 @@ def build(
 ) -> Built:
     """Fetch and build what is not in the cache yet: tools, QEMU, kernel, driver, programs, image.
 
-    BuildFailed with the end of the log; HostNotReady, with the remedy, for what cannot be had.
+    BuildFailed with the end of the log; KernelBroken if it is the user's kernel, or the driver for
+    that; HostNotReady, with the remedy, for what cannot be had.
     """
     program = emulator.obtain(qemu, reporter)
     tools = tree.obtain(reporter)
-    booted = kernel.obtain(config, reporter)
-    driver = modules.driver(booted, reporter)
+    try:
+        booted = kernel.obtain(config, reporter)
+        driver = modules.driver(booted, reporter)
+    except BuildFailed as error:
+        if not config.is_users:
+            raise
+        raise KernelBroken(
+            error.message, hint=error.hint, details=error.details, log=error.log
+        ) from error
     programs = modules.programs(reporter)
     packed = image.obtain(booted, driver, programs, tools, reporter)
     folder = None if root is None else roots.obtain(root, reporter)

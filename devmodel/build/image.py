@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from devmodel import paths
-from devmodel.build import cache
+from devmodel.build import cache, packed
 from devmodel.build.cpio import Archive
 from devmodel.build.kernel import Kernel
-from devmodel.build.kernel import module as unpacked
 from devmodel.build.tree import Tree
 from devmodel.errors import BuildFailed
 from devmodel.progress import Reporter
@@ -113,9 +112,7 @@ def _add_modules(
     folder = target / "modules/lib/modules" / kernel.release
     folder.mkdir(parents=True)
     for path in (*kernel.modules, *([driver] if driver else [])):
-        (folder / path.with_suffix("" if path.suffix == ".xz" else ".ko").name).write_bytes(
-            unpacked(path)
-        )
+        (folder / f"{path.name.partition('.ko')[0]}.ko").write_bytes(packed.module(path))
     for index in ("modules.order", "modules.builtin"):
         (folder / index).touch()
     base = target / "modules"

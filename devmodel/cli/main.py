@@ -10,6 +10,7 @@ from pathlib import Path
 
 import devmodel
 from devmodel.cli import (
+    bisect,
     build,
     cache,
     cc,
@@ -118,6 +119,12 @@ def _verbosity(level: int) -> None:
 def main(arguments: Sequence[str]) -> int:
     """Run one command; its exit code."""
     words, separator, command = _split(arguments)
+    if bisect.OPTION in words:
+        return bisect.ended(lambda: _main(words, separator, command))
+    return _main(words, separator, command)
+
+
+def _main(words: list[str], separator: bool, command: list[str]) -> int:
     options = parser().parse_args(words)
     if separator and not getattr(options, "takes_command", False):
         parser().error(f"{options.command} takes no command after --")
@@ -128,6 +135,8 @@ def main(arguments: Sequence[str]) -> int:
         code: int = options.action(options)
     except DevmodelError as error:
         show_error(error, verbose)
+        if getattr(options, "bisect", False):
+            return bisect.of_error(error)
         return int(error.exit_code)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

@@ -11,12 +11,15 @@ from pathlib import Path, PurePosixPath
 from pydantic import ValidationError
 
 from devmodel.build import root
-from devmodel.build.config import NAMED, KernelConfig
+from devmodel.build.config import NAMED, KernelConfig, asked, of_path
 from devmodel.errors import ConfigError
 from devmodel.machine import config as configs
 from devmodel.machine.config import MachineConfig, Policy, ShareConfig
 from devmodel.machine.console import READY
 from devmodel.machine.launch import Options
+
+# Which machine a kernel tree is booted on that stands where CONFIG does.
+OF_TREE = "private"
 
 
 def add_verbose(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +40,7 @@ def add_config(parser: argparse.ArgumentParser, *, optional: bool = False) -> No
         metavar="CONFIG",
         nargs="?" if optional else None,
         help=f"a YAML file, or the name of a shipped description: {', '.join(configs.shipped())} "
-        "(private means hmm-private)",
+        f"(private means hmm-private); a kernel tree is booted on {OF_TREE}",
     )
 
 
@@ -46,8 +49,14 @@ def add_kernel(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kernel",
         metavar="NAME|PATH",
-        help=f"boot this kernel ({', '.join(NAMED)}; see devmodel kernels), or this kernel tree: "
-        "as it is if it is built, else built in the cache",
+        help=f"boot this kernel ({', '.join(NAMED)}; see devmodel kernels), this kernel tree (as "
+        "it is if it is built, else built in the cache), or this bzImage with its modules",
+    )
+    parser.add_argument(
+        "--modules",
+        metavar="DIR",
+        type=Path,
+        help="where the modules of the bzImage are, if not beside it: a folder with lib/modules",
     )
 
 
@@ -165,22 +174,13 @@ def add_policy(parser: argparse.ArgumentParser) -> None:
 
 
 def kernel(arguments: argparse.Namespace, config: KernelConfig) -> KernelConfig:
-    """`config` with --kernel taken into account."""
-    wanted: str | None = arguments.kernel
-    if wanted is None:
+    """`config` with --kernel and --modules taken into account."""
+    modules = getattr(arguments, "modules", None)
+    if arguments.kernel is None:
+        if modules is not None:
+            raise ConfigError("--modules: of which bzImage?", hint="name it with --kernel")
         return config
-    if wanted in NAMED:
-        named = NAMED[wanted]
-        try:
-            return KernelConfig(
-                series=named.series,
-                debug=config.debug or named.debug,
-                cdm=config.cdm or named.cdm,
-            )
-        except ValidationError as error:
-            cause = error.errors()[0]["ctx"]["error"]
-            raise ConfigError(f"--kernel {wanted}: {cause}") from None
-    return KernelConfig(tree=Path(wanted).expanduser().absolute())
+    return asked(arguments.kernel, config, modules=modules)
 
 
 def add_models(parser: argparse.ArgumentParser, models: Sequence[str] | None) -> None:
@@ -215,8 +215,17 @@ def positive(text: str) -> int:
 
 def load(arguments: argparse.Namespace) -> MachineConfig:
     """The configuration with what the command line adds to it. ConfigError if it is bad."""
-    config = MachineConfig.load(arguments.config)
-    config = config.model_copy(update={"kernel": kernel(arguments, config.kernel)})
+    if _is_tree(Path(arguments.config)):
+        if arguments.kernel is not None:
+            raise ConfigError(
+                f"{arguments.config} is a kernel tree, and --kernel names another",
+                hint="write a description, and --kernel",
+            )
+        config = MachineConfig.load(OF_TREE)
+        config = config.model_copy(update={"kernel": of_path(Path(arguments.config))})
+    else:
+        config = MachineConfig.load(arguments.config)
+        config = config.model_copy(update={"kernel": kernel(arguments, config.kernel)})
     if getattr(arguments, "qemu", None) is not None:
         config = config.model_copy(update={"qemu": arguments.qemu})
     if getattr(arguments, "policy", None) is not None:
@@ -229,6 +238,10 @@ def load(arguments: argparse.Namespace) -> MachineConfig:
         config = config.model_copy(update={"shares": (*config.shares, *shares)})
     config.check_files()
     return config
+
+
+def _is_tree(path: Path) -> bool:
+    return (path / "Kconfig").is_file() and (path / "Makefile").is_file()
 
 
 def machine_options(arguments: argparse.Namespace, *, echo: bool = False) -> Options:

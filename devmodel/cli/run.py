@@ -7,7 +7,7 @@ from pathlib import Path
 
 from devmodel import link
 from devmodel.build import guest
-from devmodel.cli import options, output
+from devmodel.cli import bisect, options, output
 from devmodel.machine import accel, qemu
 from devmodel.machine.config import MachineConfig
 from devmodel.machine.launch import Options
@@ -22,9 +22,16 @@ examples:
   $ devmodel run private --gdb                  stop before the first instruction, for gdb,
                                                 and say how gdb gets there
 
+your own kernel tree, and which of its commits broke what a command in the guest tests:
+  $ devmodel run private --kernel ~/linux -- dm-test-migrate
+  $ cd ~/linux && git bisect start BAD GOOD
+  $ git bisect run devmodel run . --bisect -- dm-test-migrate
+
 The guest command's exit code is passed through. If the guest does not survive the command, the
 exit code is 250 (panic), 251 (oops, or the kernel complained), 252 (hang), 253 (device lost) or
-255 (gone).
+255 (gone). With --bisect it is what `git bisect run` understands: 0 good, 1 to 124 bad, 125 for a
+kernel that cannot be tested (it does not build, or the driver does not against it, or it lacks an
+option), and more than 127, which ends the bisection, if it is this machine that fails.
 """
 
 
@@ -43,12 +50,19 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--timeout", metavar="SECONDS", type=float, default=3600.0, help="for the command"
     )
+    parser.add_argument(
+        "--bisect",
+        action="store_true",
+        help="make the kernel tree first, and end as `git bisect run` wants it",
+    )
     parser.set_defaults(action=run, takes_command=True)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """The guest command's exit code."""
     config = options.load(arguments)
+    if arguments.bisect:
+        config = bisect.made(config, arguments.guest_command)
     extra = options.machine_options(arguments, echo=True)
     if arguments.dry_run:
         print(dry_run(config, extra))
@@ -64,7 +78,9 @@ def run(arguments: argparse.Namespace) -> int:
             stdout=output.binary(sys.stdout),
             stderr=output.binary(sys.stderr),
         )
-        return result.exit_code
+        code = result.exit_code
+    # Once the kernel had its last chance to complain.
+    return bisect.of_command(code) if arguments.bisect else code
 
 
 def dry_run(config: MachineConfig, extra: Options) -> str:

@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from devmodel import description, paths
+from devmodel.build.config import NAMED
 from devmodel.description import Strict
 from devmodel.device.config import DeviceModel
 from devmodel.errors import ConfigError
@@ -169,6 +170,7 @@ class Experiment(Strict):
     """Workloads and the models that they are run under. `Experiment.load` reads one."""
 
     models: tuple[DeviceModel, ...] = tuple(DeviceModel)
+    kernels: tuple[StrictStr, ...] = ()
     policy: Policy | None = None
     programs: tuple[Path, ...] = ()
     repeat: StrictInt = 1
@@ -181,6 +183,11 @@ class Experiment(Strict):
     def _models(cls, value: tuple[DeviceModel, ...]) -> tuple[DeviceModel, ...]:
         if not value:
             raise ValueError("no model; name one at least")
+        return tuple(dict.fromkeys(value))
+
+    @field_validator("kernels")
+    @classmethod
+    def _kernels(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(value))
 
     @field_validator("repeat")
@@ -245,6 +252,9 @@ class Experiment(Strict):
 
         return self.model_copy(
             update={
+                "kernels": tuple(
+                    name if name in NAMED else str(full(Path(name))) for name in self.kernels
+                ),
                 "programs": tuple(map(full, self.programs)),
                 "workloads": tuple(map(workload, self.workloads)),
             }

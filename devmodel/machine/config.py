@@ -18,6 +18,8 @@ policy                    in_place what a device's touch does where no program a
                                    maps pages where they are, on_touch moves them to HBM first
 kernel.series             best     "7.2", "7.2-own" and others, see `devmodel kernels`
 kernel.tree               none     your own kernel tree, built or not, instead of a series
+kernel.make               false    make a tree that was built in its own folder there again, first
+kernel.image, .modules    none     your own bzImage, and where its modules are, if not beside it
 kernel.debug              false    KASAN, lockdep and friends
 kernel.cdm                false    with the patches that model cdm needs (guest/kernel/patches)
 devices[].model           private  mirror, private, coherent, numa or cdm
@@ -202,9 +204,10 @@ class MachineConfig(Strict):
         def full(path: Path) -> Path:
             return (base / path.expanduser()).absolute()
 
-        kernel = self.kernel
-        if kernel.tree is not None:
-            kernel = kernel.model_copy(update={"tree": full(kernel.tree)})
+        named = {name: getattr(self.kernel, name) for name in ("tree", "image", "modules")}
+        kernel = self.kernel.model_copy(
+            update={name: full(path) for name, path in named.items() if path is not None}
+        )
         devices = tuple(
             d.model_copy(update={"programs": tuple(full(p) for p in d.programs)})
             for d in self.devices
@@ -253,6 +256,12 @@ class MachineConfig(Strict):
             raise ConfigError(
                 f"kernel.tree: no folder {self.kernel.tree}",
                 hint=f"name a kernel source tree, or one of the series {known()}",
+            )
+        if self.kernel.image is not None and not self.kernel.image.is_file():
+            raise ConfigError(f"kernel.image: no file {self.kernel.image}", hint="name a bzImage")
+        if self.kernel.modules is not None and not self.kernel.modules.is_dir():
+            raise ConfigError(
+                f"kernel.modules: no folder {self.kernel.modules}", hint="name one with lib/modules"
             )
 
 

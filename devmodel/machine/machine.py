@@ -174,6 +174,11 @@ class Machine:
         return self._up.folder.name
 
     @property
+    def kernel(self) -> str:
+        """What `uname -r` says."""
+        return self._up.info.kernel
+
+    @property
     def ready_seconds(self) -> float:
         """From the start of QEMU to a guest that answered."""
         return self._up.ready_seconds

@@ -80,13 +80,13 @@ def host(folders: tuple[Path, Path]) -> Iterator[Machine]:
 
 
 def test_nothing_that_the_guest_does_is_there_afterwards(host: Machine, place: Path) -> None:
-    before = listing(place), Path("/etc/passwd").read_bytes(), sorted(os.listdir("/etc"))
+    before = listing(place), Path("/etc/passwd").read_bytes(), sorted(Path("/etc").iterdir())
     assert host.run(["cat", f"{place}/file"]).stdout == "host"
     host.run(CHANGES.format(shlex.quote(str(place))))
     seen = host.run(["ls", str(place)]).stdout.split()
     assert seen == ["file", "link", "mode", "new", "node", "owner", "renamed"]
     assert host.run(["test", "-e", "/etc/passwd"]).exit_code == 1
-    after = listing(place), Path("/etc/passwd").read_bytes(), sorted(os.listdir("/etc"))
+    after = listing(place), Path("/etc/passwd").read_bytes(), sorted(Path("/etc").iterdir())
     assert after == before
 
 
