@@ -5,6 +5,7 @@ import lzma
 import subprocess
 import zlib
 from pathlib import Path
+from typing import Protocol
 
 from devmodel.build import tree
 from devmodel.errors import BuildFailed
@@ -19,15 +20,14 @@ def unpack(data: bytes) -> bytes:
 
     BuildFailed if it is broken.
     """
-    try:
-        if data.startswith(b"\x1f\x8b"):
-            return zlib.decompressobj(wbits=31).decompress(data)
-        if data.startswith((b"\xfd7zXZ\0", b"\x5d\0\0")):
-            return lzma.LZMADecompressor().decompress(data)
-        if data.startswith(b"BZh"):
-            return bz2.BZ2Decompressor().decompress(data)
-    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
-        raise BuildFailed(f"a packed file is broken: {error}") from error
+    if (unpacker := _unpacker(data)) is not None:
+        try:
+            out = unpacker.decompress(data)
+        except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+            raise BuildFailed(f"a packed file is broken: {error}") from error
+        if not unpacker.eof:
+            raise BuildFailed("a packed file is cut short")
+        return out
     for magic, program in PROGRAMS.items():
         if data.startswith(magic):
             words = tree.obtain(Reporter(quiet=True)).native(f"bin/{program}")
@@ -38,6 +38,24 @@ def unpack(data: bytes) -> bytes:
                 raise BuildFailed(f"a packed file is broken: {program}: {said}")
             return done.stdout
     return data
+
+
+class _Unpacker(Protocol):
+    @property
+    def eof(self) -> bool: ...
+
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+def _unpacker(data: bytes) -> _Unpacker | None:
+    """What of Python's own unpacks `data`, if anything does."""
+    if data.startswith(b"\x1f\x8b"):
+        return zlib.decompressobj(wbits=31)
+    if data.startswith((b"\xfd7zXZ\0", b"\x5d\0\0")):
+        return lzma.LZMADecompressor()
+    if data.startswith(b"BZh"):
+        return bz2.BZ2Decompressor()
+    return None
 
 
 def module(path: Path) -> bytes:

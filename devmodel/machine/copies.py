@@ -33,6 +33,7 @@ else echo "no folder ${1%/*}" >&2; exit 1; fi
 """
 # Where $1 is without links, and its KiB.
 _FIND = """\
+[ "$1" != / ] || { echo "this is everything: name a file or folder in it" >&2; exit 1; }
 [ -e "$1" ] || { echo "no such file or folder" >&2; exit 1; }
 readlink -f "$1" && du -sk "$1/." 2>/dev/null || du -sk "$1"
 """
@@ -97,7 +98,7 @@ def find(shell: GuestShell, source: str, *, timeout: float) -> tuple[str, int]:
     """
     looked = shell.run(["sh", "-c", _FIND, "sh", source], timeout=timeout)
     if looked.exit_code:
-        raise CopyFailed(f"{source}: {_last(looked.stderr)}", hint="look with devmodel exec -- ls")
+        raise CopyFailed(f"{source}: {_last(looked.stderr)}")
     path, _, counted = looked.stdout.rstrip("\n").rpartition("\n")
     return path, int(counted.split()[0]) << 10
 
@@ -124,8 +125,6 @@ def get(
     path = path or find(shell, source, timeout=timeout)[0]
     place = PurePosixPath(path)
     called = PurePosixPath(source).name
-    if not place.name:
-        raise ConfigError(f"get: {source} is everything", hint="name a file or folder in it")
     into = target.is_dir()
     if not into and not target.parent.is_dir():
         raise ConfigError(f"get: no folder {target.parent}", hint="make it first")
@@ -174,16 +173,17 @@ class _Arrival:
 
     def check(self, member: tarfile.TarInfo, _: str) -> tarfile.TarInfo | None:
         """The member as it is unpacked; None if it is left out. FilterError if it is refused."""
-        renamed = self._renamed(member.name)
-        if renamed is None:
-            raise tarfile.OutsideDestinationError(member, str(self.folder / member.name))
-        changed = member.replace(name=renamed, deep=False)
+        rest = self._rest(member.name)
+        # Not beside what was asked for, either: the filter's folder is that, where it is one.
+        base = str(self.folder / self.name if rest else self.folder)
+        if rest is None or not (rest or member.isfile() or member.isdir()):
+            raise tarfile.OutsideDestinationError(member, base)
+        changed = member.replace(name=rest or self.name, deep=False)
         if member.islnk():
             # A second name of a file that came before, as the archive calls it.
-            linked = self._renamed(member.linkname)
-            changed = changed.replace(linkname=linked or member.linkname, deep=False)
+            changed = changed.replace(linkname=self._rest(member.linkname) or "..", deep=False)
         try:
-            safe = tarfile.data_filter(changed, str(self.folder))
+            safe = tarfile.data_filter(changed, base)
         except (
             tarfile.SpecialFileError,
             tarfile.AbsoluteLinkError,
@@ -192,15 +192,17 @@ class _Arrival:
             self.left_out.append(member.name.removeprefix("./"))
             return None
         assert safe is not None
+        if rest:
+            safe = safe.replace(name=f"{self.name}/{rest}", deep=False)
+        if member.islnk():
+            safe = safe.replace(linkname=f"{self.name}/{safe.linkname}", deep=False)
         # The filter's modes are for archives of strangers' programs: here they are kept.
         return safe if member.issym() else safe.replace(mode=member.mode & PERMISSIONS, deep=False)
 
-    def _renamed(self, name: str) -> str | None:
-        """A name in the archive as it is here; None if it is not below what was asked for."""
+    def _rest(self, name: str) -> str | None:
+        """A name in the archive, below what was asked for; None if it is not there."""
         first, _, rest = name.removeprefix("./").partition("/")
-        if first != self.top or ".." in rest.split("/"):
-            return None
-        return f"{self.name}/{rest}" if rest else self.name
+        return None if first != self.top or ".." in rest.split("/") else rest
 
 
 class _Unwanted(Exception):

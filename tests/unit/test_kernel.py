@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from devmodel.build import cache, command, kconfig, kernel, own, source, tree
+from devmodel.build import cache, command, kconfig, kernel, own, packed, source, tree
 from devmodel.build.config import NAMED, KernelConfig
 from devmodel.build.series import OWN, SERIES
 from devmodel.build.tools import HostTools
@@ -124,12 +124,14 @@ def test_two_builds_of_one_tree_come_one_after_the_other(
         steps.append("ends")
 
     monkeypatch.setattr(own, "merge", merge)
+    monkeypatch.setattr(own, "settle", lambda *_: steps.append("settles"))
     monkeypatch.setattr(own, "make", make)
     config = KernelConfig(tree=linux)
     with ThreadPoolExecutor(2) as pool:
         both = [pool.submit(kernel.obtain, config, Telling(quiet=True)) for _ in range(2)]
         found = [future.result(20) for future in both]
-    assert steps == ["begins", "ends"] * 2
+    # Only the first one makes a .config.
+    assert steps == ["begins", "ends", "settles", "begins", "ends"]
     assert found[0].identity != found[1].identity
 
 
@@ -244,11 +246,11 @@ def test_a_modules_needs_come_with_it(tmp_path: Path) -> None:
         "net/other.ko": b"",
     }
     for name, data in made.items():
-        packed = lzma.compress(data) if name.endswith(".xz") else data
-        (tmp_path / name).write_bytes(packed)
+        content = lzma.compress(data) if name.endswith(".xz") else data
+        (tmp_path / name).write_bytes(content)
     found = kernel.select(tmp_path, ["virtio_net", "not_there"])
     assert [path.name for path in found] == ["failover.ko", "net_failover.ko", "virtio_net.ko.xz"]
-    assert kernel.module(found[2]) == made["net/virtio_net.ko.xz"]
+    assert packed.module(found[2]) == made["net/virtio_net.ko.xz"]
 
 
 def test_modules_are_those_that_kbuild_lists(tmp_path: Path) -> None:
