@@ -38,7 +38,13 @@ class Built:
     """the folder that becomes the guest's /; None for the image's own"""
 
 
-def update(config: KernelConfig, reporter: Reporter, *, qemu: str = "auto") -> None:
+def update(
+    config: KernelConfig,
+    reporter: Reporter,
+    *,
+    qemu: str = "auto",
+    root: RootConfig | None = None,
+) -> None:
     """Resolve anew what `build` would take from the archive, and fetch what is newer.
 
     HostNotReady if that cannot be done; what was there before stays then, and is used.
@@ -50,6 +56,8 @@ def update(config: KernelConfig, reporter: Reporter, *, qemu: str = "auto") -> N
         requests.append(source.request(config.source.version, config.source.suite))
     elif not config.is_users:
         requests.append(stock.request(config.series))
+    if root is not None and root.debian is not None:
+        requests.append(roots.request(root.debian))
     for request in requests:
         before, now = lock.find(request), lock.resolve(request)
         if before is not None and before.packages == now.packages:

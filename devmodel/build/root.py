@@ -5,6 +5,8 @@ here, unpacked over each other. No script of theirs runs, so that neither root n
 needed; what every program expects of those scripts is made in `_settle`.
 """
 
+import contextlib
+import json
 import re
 import shutil
 from pathlib import Path
@@ -12,7 +14,9 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, StrictBool, StrictStr, field_validator, model_validator
 
-from devmodel.build import debs, tree
+from devmodel import paths
+from devmodel.build import cache, debs, tree
+from devmodel.build import lock as locks
 from devmodel.build.archive import NoSuchPackage
 from devmodel.build.lock import Lock, Request
 from devmodel.description import Strict
@@ -108,6 +112,20 @@ def obtain(config: RootConfig, reporter: Reporter) -> Path | None:
         raise ConfigError(
             f"root.debian: {error.message}", hint="packages are named as apt names them"
         ) from error
+
+
+def there() -> dict[Path, str]:
+    """Every Debian that a lock stands for, made or not, and what it has beside the base."""
+    found = {}
+    for path in (paths.cache() / "locks").glob(f"{PREFIX}-*.json"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            wanted = tuple(json.loads(path.read_text())["wanted"])
+            lock = locks.find(Request(PREFIX, wanted, SUITES, lambda _: []))
+            if lock is not None:
+                more = [name for name in wanted if name not in BASE]
+                what = f" with {', '.join(more)}" if more else ""
+                found[cache.folder(KIND, f"{PREFIX}-{lock.digest}")] = f"a guest's Debian{what}"
+    return found
 
 
 def _build(target: Path, _: Path, lock: Lock, reporter: Reporter) -> None:

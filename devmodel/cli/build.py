@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         config = options.kernel(arguments, KernelConfig())
     if arguments.update:
-        guest.update(config, output.reporter(), qemu=qemu)
+        guest.update(config, output.reporter(), qemu=qemu, root=root)
     built = guest.build(config, output.reporter(), qemu=qemu, root=root)
     found = {
         "kernel": str(built.kernel.image),
