@@ -37,7 +37,7 @@ BASE = (
 COPIED = {
     "base-passwd/passwd.master": "passwd",
     "base-passwd/group.master": "group",
-    "base-files/nsswitch.conf": "nsswitch.conf",
+    "libc-bin/nsswitch.conf": "nsswitch.conf",
     "base-files/profile": "profile",
 }
 NAMES = ("initramfs", "host", PREFIX)
