@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from rich.console import Console
 from test_results import ROW
 
 from devmodel.abi.counters import Counted
+from devmodel.cli import main as cli
 from devmodel.errors import (
     CommandTimeout,
     ConfigError,
@@ -344,6 +346,32 @@ def mine(tmp_path: Path) -> Path:
     program = tmp_path / "mine"
     program.write_text("#!/bin/sh\n")
     return program
+
+
+def test_kernels_stand_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
+    experiment = Experiment(
+        models=("mirror", "private"),
+        kernels=("7.2", "7.3"),
+        workloads=Experiment.load(DEFAULT).chosen(["kv"]).workloads,
+    )
+    code, progress = run_this(experiment)
+    assert code == 0
+    assert "private on 7.3: kv" in progress
+    assert [(row["model"], row["kernel"]) for row in results(capsys)] == [
+        (model, kernel) for model in ("mirror", "private") for kernel in ("7.2", "7.3")
+    ]
+    assert run_this(experiment, as_json=False)[0] == 0
+    table = capsys.readouterr().out
+    assert re.search(r"^ +private +7\.3 +yes ", table, re.MULTILINE)
+    assert "device lost, mirror on 7.2: memory in HBM: SIGBUS" in table
+
+
+def test_a_kernel_that_there_is_not_is_said_before_anything_boots(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["compare", "kv", "--kernels", "7.2,7.33"]) == 2
+    said = capsys.readouterr().err
+    assert "no kernel '7.33'; did you mean 7.3?; or name a tree or a bzImage" in said
 
 
 def own(program: Path, **changes: object) -> Experiment:

@@ -30,8 +30,8 @@ MISTAKES = {
     ),
     "unknown key, far off": (
         f"colour: red\n{RUN}",
-        "colour: unknown key; known here: models, policy, programs, repeat, timeout, show, "
-        "workloads",
+        "colour: unknown key; known here: models, kernels, policy, programs, repeat, timeout, "
+        "show, workloads",
     ),
     "unknown key below": (
         of("progam: ./mine"),
