@@ -211,9 +211,11 @@ def _tree(path: Path, reporter: Reporter, *, again: bool) -> Kernel:
 
 def _make_in_place(path: Path, reporter: Reporter) -> None:
     """As whoever built it would."""
-    log = paths.cache() / "work" / f"tree-{cache.key(tree=str(path))}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with cache.locked(path, reporter.note):
+    # Its log and its lock are ours.
+    target = paths.cache() / "work" / f"tree-{cache.key(tree=str(path))}"
+    target.mkdir(parents=True, exist_ok=True)
+    with cache.locked(target, reporter.note):
+        log = target / "build.log"
         log.unlink(missing_ok=True)
         disk.require(path, own.AGAIN_DISK, f"building {path}")
         own.settle(path, path, log, HostTools())

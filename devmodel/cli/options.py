@@ -91,7 +91,7 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="print the QEMU command line (devices without their agents) and stop",
+        help="print the QEMU command line (no agents, no folders of this machine's) and stop",
     )
     add_verbose(parser)
 

@@ -5,7 +5,7 @@ import lzma
 import re
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -76,6 +76,32 @@ def test_a_half_configured_tree_is_refused(tmp_path: Path) -> None:
     (tmp_path / ".config").touch()
     with pytest.raises(ConfigError, match=r"configured but not built; run `make -C "):
         kernel.obtain(KernelConfig(tree=tmp_path), QUIET)
+
+
+def test_a_tree_that_was_built_in_its_own_folder_is_made_there_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEVMODEL_CACHE", str(tmp_path / "cache"))
+    linux = built_tree(tmp_path / "linux", config_text())
+    image, made = linux / "arch/x86/boot/bzImage", []
+
+    def run(_: HostTools, argv: Sequence[object], **__: object) -> None:
+        made.append([str(word) for word in argv])
+        image.write_text("another kernel")
+
+    monkeypatch.setattr(HostTools, "run", run)
+    kernel.obtain(KernelConfig(tree=linux), QUIET)
+    assert made == []
+    kernel.obtain(KernelConfig(tree=linux, make=True), QUIET)
+    asked, built = made
+    assert asked == ["make", "-C", str(linux), "olddefconfig"]
+    assert built[:3] == ["make", "-C", str(linux)] and built[-2:] == ["bzImage", "modules"]
+    assert not any(word.startswith("O=") for word in built)
+    # Another commit may lack what this one had.
+    (linux / ".config").write_text(config_text(without="DEVICE_PRIVATE"))
+    with pytest.raises(KernelUnfit, match="DEVICE_PRIVATE"):
+        kernel.obtain(KernelConfig(tree=linux, make=True), QUIET)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "linux"]
 
 
 class FakeTree:
