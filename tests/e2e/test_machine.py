@@ -111,7 +111,7 @@ def test_a_folder_goes_in_and_out_as_it_is(guest: Machine, tmp_path: Path) -> No
 def test_a_guest_without_room_says_so(guest: Machine, tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(bytes(8 << 20))
     guest.run("mkdir -p /small && mount -t tmpfs -o size=1m small /small").check()
-    with pytest.raises(CopyFailed, match="the guest says: .*No space left on device") as caught:
+    with pytest.raises(CopyFailed, match=r"the guest says: .*No space left on device") as caught:
         guest.put(tmp_path / "large", "/small")
     assert "\n" not in str(caught.value)
     assert guest.run("umount /small").exit_code == 0
