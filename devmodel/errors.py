@@ -4,8 +4,10 @@
 
     DevmodelError
     ├── ConfigError         2   the user asked for something impossible; one line names the remedy
+    │   └── KernelUnfit         a kernel without an option that a guest needs
     ├── HostNotReady        3   the host lacks a package, disk, memory or a program
     ├── BuildFailed         4   a kernel, driver, program or image build ended badly
+    ├── CopyFailed          1   files could not go to or from a guest
     ├── LaunchFailed        5   QEMU or an agent ended before the guest was ready
     │   └── BootTimeout     6   the guest was not ready in time
     └── GuestError              the guest was up, and then:
@@ -29,6 +31,7 @@ class ExitCode(IntEnum):
     """Exit codes of the command line; see the module's docstring."""
 
     OK = 0
+    FAILED = 1
     CONFIG = 2
     HOST = 3
     BUILD = 4
@@ -64,6 +67,10 @@ class ConfigError(DevmodelError):
     exit_code = ExitCode.CONFIG
 
 
+class KernelUnfit(ConfigError):
+    """A kernel that is not configured for what is asked of it."""
+
+
 class HostNotReady(DevmodelError):
     """The host cannot do this yet."""
 
@@ -80,6 +87,10 @@ class BuildFailed(DevmodelError):
         self.log = log
 
 
+class KernelBroken(BuildFailed):
+    """A kernel of the user's that does not build, or that the driver does not build against."""
+
+
 class LaunchFailed(DevmodelError):
     """QEMU or an agent ended before the guest was ready."""
 
@@ -90,6 +101,12 @@ class BootTimeout(LaunchFailed):
     """The guest did not become ready in time."""
 
     exit_code = ExitCode.BOOT_TIMEOUT
+
+
+class CopyFailed(DevmodelError):
+    """Files could not go to or from a guest that is well."""
+
+    exit_code = ExitCode.FAILED
 
 
 class GuestError(DevmodelError):

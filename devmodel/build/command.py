@@ -9,9 +9,15 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from devmodel.build import disk
 from devmodel.errors import BuildFailed, HostNotReady
 
 TAIL = 15
+# What fails whatever is built: in a build's output → the cause and the remedy.
+HOST_FAILURES = {
+    "No space left on device": ("no room is left on the disk", disk.REMEDY),
+    "Killed signal terminated": ("the compiler was killed", "is there enough memory?"),
+}
 
 
 def build_environment() -> dict[str, str]:
@@ -38,7 +44,7 @@ def run(
 ) -> None:
     """Run `argv` (its items as text), appending its output to `log`.
 
-    BuildFailed with the end of it if it fails.
+    BuildFailed with the end of it if it fails, HostNotReady if that is this machine's doing.
 
     `each_line` sees every line as it comes; `shown` is what the log calls the command, if that is
     not what it is. With `leash` its stdin is a pipe that ends when this process does.
@@ -75,6 +81,9 @@ def run(
     if process.returncode:
         lines = log.read_text(errors="replace").splitlines()
         said = lines[len(lines) - lines[::-1].index(prompt) :]
+        for symptom, (cause, remedy) in HOST_FAILURES.items():
+            if any(symptom in line for line in said):
+                raise HostNotReady(f"{what}: {cause}", hint=remedy, details="\n".join(said[-TAIL:]))
         telling = [line for line in said if "error" in line.lower()] or said
         raise BuildFailed(
             f"{what}: {(shown or words)[0]} ended with {process.returncode}",

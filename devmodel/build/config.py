@@ -14,6 +14,10 @@ class KernelConfig(Strict):
 
     series: StrictStr | None = None
     tree: Path | None = None
+    make: StrictBool = False
+    """a tree that was built in its own folder is built there again, first"""
+    image: Path | None = None
+    modules: Path | None = None
     debug: StrictBool = False
     cdm: StrictBool = False
 
@@ -32,6 +36,12 @@ class KernelConfig(Strict):
             raise ValueError("tree and cdm exclude each other; apply guest/kernel/patches yourself")
         if self.tree and self.series is not None:
             raise ValueError("tree and series exclude each other; remove one")
+        if self.image and (self.tree or self.series is not None or self.debug or self.cdm):
+            raise ValueError("image excludes tree, series, debug and cdm; remove them")
+        if self.modules and not self.image:
+            raise ValueError("modules are those of an image; name it")
+        if self.make and not self.tree:
+            raise ValueError("make is for a tree; name it")
         if (self.debug or self.cdm) and self.source is None:
             what = "debug" if self.debug else "cdm"
             raise ValueError(
@@ -41,12 +51,17 @@ class KernelConfig(Strict):
         return self
 
     @property
+    def is_users(self) -> bool:
+        """Whether it is a tree or an image of the user's."""
+        return self.tree is not None or self.image is not None
+
+    @property
     def source(self) -> Series | None:
         """The series that is built from source for this; None if it is a stock kernel or a tree.
 
         A stock series' debug and patched kernels are those of the same version's source.
         """
-        if self.tree is not None or (self.series is None and not (self.debug or self.cdm)):
+        if self.is_users or (self.series is None and not (self.debug or self.cdm)):
             return None
         if self.series is None:
             return SERIES[OWN[0]]
@@ -57,8 +72,8 @@ class KernelConfig(Strict):
 
     @property
     def kind(self) -> Kind | None:
-        """None for a tree of the user's."""
-        if self.tree is not None:
+        """None for a tree or an image of the user's."""
+        if self.is_users:
             return None
         if self.debug:
             return Kind.DEBUG
@@ -77,14 +92,16 @@ NAMED = {
 }
 
 
-def called(wanted: str, config: KernelConfig, where: str) -> KernelConfig:
-    """The kernel that a person calls `wanted`: a name, or else the path of a tree.
+def called(
+    wanted: str, config: KernelConfig, where: str = "--kernel", *, modules: Path | None = None
+) -> KernelConfig:
+    """The kernel that a person calls `wanted`: a name, or else a path.
 
     With what `config`, which it takes the place of, has it be for (debugging, a memory model).
     ConfigError, beginning with `where`, if that cannot be.
     """
     if wanted not in NAMED:
-        return KernelConfig(tree=Path(wanted).expanduser().absolute())
+        return of_path(Path(wanted), modules)
     named = NAMED[wanted]
     try:
         return KernelConfig(
@@ -95,3 +112,18 @@ def called(wanted: str, config: KernelConfig, where: str) -> KernelConfig:
     except ValidationError as error:
         cause = error.errors()[0]["ctx"]["error"]
         raise ConfigError(f"{where} {wanted}: {cause}") from None
+
+
+def of_path(path: Path, modules: Path | None = None) -> KernelConfig:
+    """A kernel of the user's: a tree, or an image. One that lies in its tree is that tree's."""
+    path = path.expanduser().absolute()
+    if not path.is_file():
+        if modules is not None:
+            raise ConfigError("--modules: these are a bzImage's", hint="name it with --kernel")
+        return KernelConfig(tree=path)
+    home = path.parents[3] if len(path.parents) > 3 else path
+    if modules is None and (home / "include/config/kernel.release").is_file():
+        return KernelConfig(tree=home)
+    return KernelConfig(
+        image=path, modules=None if modules is None else modules.expanduser().absolute()
+    )

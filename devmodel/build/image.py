@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from devmodel import paths
-from devmodel.build import cache
+from devmodel.build import cache, packed
 from devmodel.build.cpio import Archive
 from devmodel.build.kernel import Kernel
-from devmodel.build.kernel import module as unpacked
 from devmodel.build.tree import Tree
 from devmodel.errors import BuildFailed
 from devmodel.progress import Reporter
@@ -57,7 +56,7 @@ def name(kernel: Kernel, driver: Path | None, programs: Sequence[Path], tools: T
         files=[cache.hash_files([path], path.parent) for path in (*programs, *shipped)],
         names=[str(path.relative_to(FILES)) for path in shipped],
         tools=tools.lock.digest,
-        layout=2,
+        layout=3,
     )
 
 
@@ -95,7 +94,8 @@ def _base(tools: Tree) -> Archive:
     applets = subprocess.run([busybox, "--list-full"], capture_output=True, text=True, check=True)
     for applet in applets.stdout.split():
         if applet not in ("bin/busybox", "linuxrc"):
-            archive.symlink(applet, "/bin/busybox")
+            # Relative: where the root is another, the image is a folder in it.
+            archive.symlink(applet, f"{'../' * applet.count('/')}bin/busybox")
     archive.file("usr/sbin/dropbear", tools.file("sbin/dropbear").read_bytes(), 0o755)
     for place, library in shared_libraries(tools, "sbin/dropbear").items():
         archive.file(place, library.read_bytes(), 0o755)
@@ -112,9 +112,7 @@ def _add_modules(
     folder = target / "modules/lib/modules" / kernel.release
     folder.mkdir(parents=True)
     for path in (*kernel.modules, *([driver] if driver else [])):
-        (folder / path.with_suffix("" if path.suffix == ".xz" else ".ko").name).write_bytes(
-            unpacked(path)
-        )
+        (folder / f"{path.name.partition('.ko')[0]}.ko").write_bytes(packed.module(path))
     for index in ("modules.order", "modules.builtin"):
         (folder / index).touch()
     base = target / "modules"

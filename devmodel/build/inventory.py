@@ -19,6 +19,7 @@ from devmodel.build import (
     library,
     modules,
     own,
+    root,
     selftests,
     source,
     stock,
@@ -60,6 +61,7 @@ def used() -> dict[Path, str]:
     tools = tree.find()
     if tools is None:
         return found
+    found.update(root.there())
     programs = cache.folder("programs", modules.programs_name(tools))
     found[programs] = "the guest's programs"
     found[cache.folder(library.KIND, library.name(tools))] = "what programs of users are built with"

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from devmodel.errors import ConfigError
+from devmodel.errors import KernelUnfit
 
 # Built in: the guest has no modules before its image is up.
 BUILT_IN = {
@@ -28,7 +28,10 @@ EITHER = {
     "VIRTIO_PCI": "the network",
     "VIRTIO_NET": "the network",
 }
-NINE_P = ("NET_9P_VIRTIO", "9P_FS")
+# How folders of the host's come into a guest, the better way first: what each needs.
+SHARING = {"virtiofs": ("VIRTIO_FS",), "9p": ("NET_9P_VIRTIO", "9P_FS")}
+# A root that is a folder of the host's lies beneath a layer of the guest's own.
+LAYER = {"OVERLAY_FS": "the guest's own layer over its root"}
 
 
 def read(path: Path) -> dict[str, str]:
@@ -54,9 +57,18 @@ def missing(options: dict[str, str]) -> dict[str, str]:
     }
 
 
-def nine_p(options: dict[str, str]) -> bool:
-    """Whether the guest can mount shared folders by 9p; else they come by virtiofs."""
-    return all(options.get(name) in ("y", "m") for name in NINE_P)
+def sharing(options: dict[str, str], *, layered: bool) -> str:
+    """By what folders of the host's come: a key of SHARING. KernelUnfit if by nothing.
+
+    `layered`: one of them is to be the root.
+    """
+    for kind, needs in SHARING.items():
+        if all(options.get(name) in ("y", "m") for name in needs):
+            lacks = {n: w for n, w in LAYER.items() if options.get(n) not in ("y", "m")}
+            if layered and lacks:
+                raise _unfit("this kernel", lacks)
+            return kind
+    raise _unfit("this kernel", {"VIRTIO_FS": "folders of the host's"})
 
 
 def pvh(options: dict[str, str]) -> bool:
@@ -65,11 +77,14 @@ def pvh(options: dict[str, str]) -> bool:
 
 
 def check(path: Path) -> None:
-    """ConfigError naming every option that the .config at `path` lacks."""
-    lacks = missing(read(path))
-    if lacks:
-        shown = ", ".join(f"CONFIG_{name}=y ({why})" for name, why in lacks.items())
-        raise ConfigError(
-            f"{path}: this kernel lacks {shown}",
-            hint="merge guest/kernel/base.config into it and build it again",
-        )
+    """KernelUnfit naming every option that the .config at `path` lacks."""
+    if lacks := missing(read(path)):
+        raise _unfit(f"{path}: this kernel", lacks)
+
+
+def _unfit(what: str, lacks: dict[str, str]) -> KernelUnfit:
+    shown = ", ".join(f"CONFIG_{name}=y ({why})" for name, why in lacks.items())
+    return KernelUnfit(
+        f"{what} lacks {shown}",
+        hint="add to its .config what stands before each bracket, and build it again",
+    )

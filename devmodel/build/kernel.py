@@ -1,15 +1,14 @@
-"""The guest kernel: the distribution's own, one built from its source, or a user's tree."""
+"""The guest kernel: the distribution's own, one built from its source, a user's tree or image."""
 
 import contextlib
 import functools
-import lzma
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from devmodel import paths
-from devmodel.build import cache, kconfig, own, stock, tree
+from devmodel.build import cache, disk, foreign, kconfig, own, packed, stock, tree
 from devmodel.build.archive import NoSuchPackage
 from devmodel.build.config import KernelConfig
 from devmodel.build.series import OWN, SERIES
@@ -20,7 +19,7 @@ from devmodel.progress import Reporter
 # Of a kernel with thousands of modules, those that a guest has use for, and what they need.
 MODULES = (
     *("virtio_net", "virtio_rng", "virtio_blk", "virtio_pci", "loop", "brd", "zram", "ext4"),
-    *("9p", "9pnet_virtio", "virtiofs", "dev_dax", "kmem"),
+    *("9p", "9pnet_virtio", "virtiofs", "overlay", "dev_dax", "kmem"),
 )
 
 
@@ -65,7 +64,9 @@ def obtain(config: KernelConfig, reporter: Reporter) -> Kernel:
     Where the archive has no stock kernel that will do, one is built from source, and that is said.
     """
     if config.tree is not None:
-        return _tree(config.tree, reporter)
+        return _tree(config.tree, reporter, again=config.make)
+    if config.image is not None:
+        return _image(config.image, config.modules, reporter)
     if config.source is not None:
         return _own(*own.obtain(config, reporter), reporter)
     try:
@@ -80,7 +81,7 @@ def obtain(config: KernelConfig, reporter: Reporter) -> Kernel:
 def find(config: KernelConfig) -> Kernel | None:
     """The kernel if it is here already; nothing is fetched or built."""
     quiet = Reporter(quiet=True)
-    if config.tree is not None or tree.find() is None:
+    if config.is_users or tree.find() is None:
         return None
     if config.source is not None:
         built = own.find(config)
@@ -142,9 +143,35 @@ def _own(entry: Path, identity: str, reporter: Reporter) -> Kernel:
     )
 
 
-def _tree(path: Path, reporter: Reporter) -> Kernel:
-    """A user's tree: as it is if it is built, else built beside, in the cache."""
+def _image(image: Path, modules: Path | None, reporter: Reporter) -> Kernel:
+    """A user's image, as it is."""
+    parts = foreign.find(image, modules)
+    kconfig.check(parts.config)
+    build, source = parts.build, parts.build / "source"
+    # The tools see the cache, and no more of this machine's /usr than is theirs.
+    cached = build.is_relative_to(paths.cache().resolve())
+    stat = image.stat()
+    return Kernel(
+        image=image,
+        vmlinux=None,
+        build=build,
+        config=parts.config,
+        release=parts.release,
+        identity=cache.key(image=str(image), built=stat.st_mtime_ns, build=str(build)),
+        modules=tuple(select(parts.modules / "kernel", MODULES)),
+        tools=tree.obtain(reporter) if cached else HostTools(),
+        headers=source.resolve() if source.exists() else build,
+    )
+
+
+def _tree(path: Path, reporter: Reporter, *, again: bool) -> Kernel:
+    """A user's tree: as it is if it is built, else built beside, in the cache.
+
+    `again`: what was built in its own folder is built there anew, as far as something changed.
+    """
     image = path / "arch/x86/boot/bzImage"
+    if again and (path / ".config").is_file():
+        _make_in_place(path, reporter)
     if image.is_file():
         kconfig.check(path / ".config")
         stat = image.stat()
@@ -168,15 +195,33 @@ def _tree(path: Path, reporter: Reporter) -> Kernel:
     with cache.locked(target, reporter.note):
         log = target / "build.log"
         log.unlink(missing_ok=True)
+        new = not (output / "vmlinux").exists()
+        disk.require(target, own.DISK if new else own.AGAIN_DISK, f"building {path}")
         if not (output / ".config").exists():
             own.merge(path, output, [own.FRAGMENTS / "base.config"], log, tools, [path])
-        kconfig.check(output / ".config")
+        else:
+            # Another commit may have other options, and nobody answers questions about them.
+            own.settle(path, output, log, tools, [path])
         lines = SERIES[OWN[0]].build_lines
         words = ["LOCALVERSION="]
         own.make(path, output, log, "the kernel", lines, reporter, tools, words, [path])
         # Before the next one's make may take it away to make it anew.
         stat = (output / "arch/x86/boot/bzImage").stat()
         return _built(output, tools, cache.key(path=str(path), built=stat.st_mtime_ns))
+
+
+def _make_in_place(path: Path, reporter: Reporter) -> None:
+    """As whoever built it would."""
+    # Its log and its lock are ours.
+    target = paths.cache() / "work" / f"tree-{cache.key(tree=str(path))}"
+    target.mkdir(parents=True, exist_ok=True)
+    with cache.locked(target, reporter.note):
+        log = target / "build.log"
+        log.unlink(missing_ok=True)
+        disk.require(path, own.AGAIN_DISK, f"building {path}")
+        own.settle(path, path, log, HostTools())
+        lines = SERIES[OWN[0]].build_lines
+        own.make(path, path, log, "the kernel", lines, reporter, HostTools())
 
 
 def _built(output: Path, tools: Tools, identity: str) -> Kernel:
@@ -207,22 +252,14 @@ def built_modules(build: Path) -> list[Path]:
 
 def select(folder: Path, names: Iterable[str]) -> list[Path]:
     """The modules called `names` below `folder`, as far as there are, and all that they need."""
-    there = {
-        path.name.partition(".ko")[0].replace("-", "_"): path for path in folder.rglob("*.ko*")
-    }
+    there = {packed.module_name(path): path for path in folder.rglob("*.ko*")}
     chosen: dict[str, Path] = {}
     queue = [name for name in names if name in there]
     while queue:
         name = queue.pop()
         if name not in chosen:
             chosen[name] = there[name]
-            match = re.search(rb"\0depends=([^\0]*)\0", b"\0" + module(there[name]))
+            match = re.search(rb"\0depends=([^\0]*)\0", b"\0" + packed.module(there[name]))
             needs = match[1].decode().split(",") if match else []
             queue += [need for need in needs if need in there]
     return sorted(chosen.values())
-
-
-def module(path: Path) -> bytes:
-    """A module, unpacked."""
-    data = path.read_bytes()
-    return lzma.decompress(data) if path.suffix == ".xz" else data

@@ -22,6 +22,7 @@ from devmodel import paths
 from devmodel.build import cache, disk, kconfig, source, tree
 from devmodel.build.config import KernelConfig
 from devmodel.build.series import Series
+from devmodel.build.tools import Tools
 from devmodel.build.tree import Tree
 from devmodel.errors import ConfigError
 from devmodel.progress import Reporter
@@ -35,6 +36,8 @@ DEBUG_FACTOR = 2.5
 # Sources, objects, and what is kept of them.
 DISK = 4 << 30
 DEBUG_DISK = 8 << 30
+# What building once more takes at a time: the kernel, linked again.
+AGAIN_DISK = 512 << 20
 # Of a kbuild output, what a rebuild needs and an external module does not.
 NOT_KEPT = ("*.o", "*.a", ".*.cmd", ".tmp_*", "vmlinux", "vmlinux.*")
 _TOUCHED = re.compile(r"^\+\+\+ b/(\S+)", re.MULTILINE)
@@ -117,7 +120,7 @@ def merge(
     tools: Tree,
     folders: Sequence[Path] = (),
 ) -> None:
-    """Write `output`/.config. ConfigError if something is off that a guest needs."""
+    """Write `output`/.config. KernelUnfit if something is off that a guest needs."""
     copies = []
     for path in files:
         copies.append(output / f".{path.name}")
@@ -133,6 +136,23 @@ def merge(
     kconfig.check(output / ".config")
 
 
+def settle(
+    source: Path, output: Path, log: Path, tools: Tools, folders: Sequence[Path] = ()
+) -> None:
+    """Give options that `output`/.config does not know their defaults; it stays if there are none.
+
+    KernelUnfit if something is off that a guest needs.
+    """
+    words = ["make", "-C", source, *_output(source, output), "olddefconfig"]
+    tools.run(words, what="kernel configuration", log=log, folders=folders)
+    kconfig.check(output / ".config")
+
+
+def _output(source: Path, output: Path) -> list[str]:
+    """Words for make: a build in the source's own folder has another Makefile's idea of it."""
+    return [] if output == source else [f"O={output}"]
+
+
 def make(
     source: Path,
     output: Path,
@@ -140,7 +160,7 @@ def make(
     what: str,
     lines: int,
     reporter: Reporter,
-    tools: Tree,
+    tools: Tools,
     words: Sequence[str] = (),
     folders: Sequence[Path] = (),
 ) -> None:
@@ -150,7 +170,7 @@ def make(
     """
     # One more than there are processors: some wait for the disk.
     jobs = f"-j{len(os.sched_getaffinity(0)) + 1}"
-    command = ["make", "-C", source, f"O={output}", jobs, *words]
+    command = ["make", "-C", source, *_output(source, output), jobs, *words]
     with reporter.step(f"building {what}", lines) as step:
         tools.run(
             [*command, "bzImage", "modules"],

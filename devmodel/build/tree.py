@@ -150,15 +150,20 @@ def unpacked(request: Request, reporter: Reporter) -> tuple[Path, Lock]:
     """The packages of a request as a tree in the cache, with their lock."""
 
     def build(target: Path, _: Path, lock: Lock, reporter: Reporter) -> None:
-        for link in sandbox.LINKS:
-            (target / "usr" / link).mkdir(parents=True)
-            (target / link).symlink_to(f"usr/{link}")
         # Where the sandbox mounts what its command sees.
         (target / "mnt").mkdir()
-        debs.unpack(lock.packages, target, reporter, request.name)
-        for link, program in ALTERNATIVES.items():
-            path = target / "usr/bin" / link
-            if (target / "usr/bin" / program).exists() and not path.exists():
-                path.symlink_to(program)
+        fill(target, lock.packages, reporter, request.name)
 
     return debs.obtain(KIND, request, build, reporter, prefix=request.name)
+
+
+def fill(target: Path, packages: Sequence[Package], reporter: Reporter, what: str) -> None:
+    """Unpack packages that were fetched into the empty folder `target`, as a root with one /usr."""
+    for link in sandbox.LINKS:
+        (target / "usr" / link).mkdir(parents=True)
+        (target / link).symlink_to(f"usr/{link}")
+    debs.unpack(packages, target, reporter, what)
+    for link, program in ALTERNATIVES.items():
+        path = target / "usr/bin" / link
+        if (target / "usr/bin" / program).exists() and not path.exists():
+            path.symlink_to(program)

@@ -40,15 +40,15 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(arguments: argparse.Namespace) -> int:
     """0; errors are exceptions."""
-    qemu = "auto"
+    qemu, root = "auto", None
     if arguments.config is not None:
         machine = options.load(arguments)
-        config, qemu = machine.kernel, machine.qemu
+        config, qemu, root = machine.kernel, machine.qemu, machine.root
     else:
         config = options.kernel(arguments, KernelConfig())
     if arguments.update:
-        guest.update(config, output.reporter(), qemu=qemu)
-    built = guest.build(config, output.reporter(), qemu=qemu)
+        guest.update(config, output.reporter(), qemu=qemu, root=root)
+    built = guest.build(config, output.reporter(), qemu=qemu, root=root)
     found = {
         "kernel": str(built.kernel.image),
         "release": built.kernel.release,

@@ -1,8 +1,10 @@
 """`devmodel compare`: workloads under every memory model, in one report."""
 
 import argparse
+import difflib
 from pathlib import Path
 
+from devmodel.build.config import NAMED
 from devmodel.cli import options, output
 from devmodel.device.config import DeviceModel
 from devmodel.errors import ConfigError
@@ -21,6 +23,7 @@ examples:
   $ devmodel compare ping-pong kv
   $ devmodel compare stream --models private,coherent
   $ devmodel compare --csv table.csv
+  $ devmodel compare kv --models private --kernels 7.2,~/linux
   $ devmodel compare kv --json | jq '.results[] | [.model, .remote_bytes]'
 
   a program of your own, statically linked, or a script for the guest's shell:
@@ -72,6 +75,11 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="what a --program prints has to be the same under every model",
     )
     options.add_models(parser, None)
+    parser.add_argument(
+        "--kernels",
+        metavar="LIST",
+        help="on each of these kernels, with commas: names of devmodel kernels, or paths",
+    )
     options.add_programs(parser)
     options.add_policy(parser)
     parser.add_argument(
@@ -112,11 +120,24 @@ def experiment(arguments: argparse.Namespace) -> Experiment:
     change: dict[str, object] = {}
     if arguments.models is not None:
         change["models"] = tuple(map(DeviceModel, options.models(arguments, MODELS)))
+    if arguments.kernels is not None:
+        change["kernels"] = _kernels(arguments.kernels)
     if arguments.policy is not None:
         change["policy"] = Policy(arguments.policy)
     if arguments.programs:
         change["programs"] = (*found.programs, *options.programs(arguments))
     return found.model_copy(update=change).limited(arguments.repeat, arguments.timeout)
+
+
+def _kernels(text: str) -> tuple[str, ...]:
+    """What --kernels names. ConfigError for what is no kernel."""
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    for name in names:
+        if name not in NAMED and not Path(name).expanduser().exists():
+            close = difflib.get_close_matches(name, NAMED, 1, 0.5)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(NAMED)}"
+            raise ConfigError(f"no kernel {name!r}", hint=f"{hint}; or name a tree or a bzImage")
+    return names
 
 
 def _programs(arguments: argparse.Namespace) -> Experiment:

@@ -14,9 +14,8 @@ examples:
   $ devmodel kernels --json | jq '.kernels[] | [.name, .version, .lock]'
 
 stock: Debian's own, fetched in seconds, and the default. own: built from Debian's source, smaller
-and sooner up, with what stock kernels lack: DEBUG_VM, IDLE_PAGE_TRACKING, GUP_TEST, 9p, a vmlinux
+and sooner up, with what stock kernels lack: DEBUG_VM, IDLE_PAGE_TRACKING, GUP_TEST, a vmlinux
 for --gdb. cdm, debug: own, with the patches that the model cdm needs, and with KASAN and lockdep.
-Shared folders come by virtiofs where there is no 9p.
 
 A kernel's version is looked up when it is first needed and kept in the file that --json calls
 lock; devmodel build --update looks anew. Other kernels: --kernel PATH.

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import devmodel
 from devmodel.cli import (
+    bisect,
     build,
     cache,
     cc,
     check,
     compare,
+    copy,
     demo,
     doctor,
     hmm_tests,
@@ -58,6 +60,13 @@ EXAMPLES = """\
 - what do the devices of all guests do, now?
   $ devmodel top
 
+- files to and from it:
+  $ devmodel put ./mine data/ /tmp
+  $ devmodel get /tmp/out .
+
+- the programs of this machine, whose files the guest cannot change:
+  $ devmodel run private --root host --rwdir . -- ./mine
+
 - your own kernel, your own parameters:
   $ devmodel run private --kernel ~/linux --append 'slub_debug=P' -- uname -r
 
@@ -80,7 +89,8 @@ EXAMPLES = """\
 
 exit codes:
   the guest command's own, for run and exec; the compiler's, for cc; otherwise
-  0 done          2 wrong usage or configuration   3 this machine is not ready
+  0 done          1 what was asked for could not be done, or is wrong
+                  2 wrong usage or configuration   3 this machine is not ready
   4 build failed  5 launch failed                  6 the guest was not ready in time
   124 the command took too long       250 kernel panic
   251 kernel oops, BUG or WARNING     252 the guest hangs
@@ -99,7 +109,7 @@ def parser() -> argparse.ArgumentParser:
     whole.add_argument("--version", action="version", version=f"{PROGRAM} {devmodel.__version__}")
     commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for module in (
-        *(doctor, kernels, build, cache, run, vms, top, cc),
+        *(doctor, kernels, build, cache, run, vms, top, copy, cc),
         *(demo, compare, sweep, probe, hmm_tests, check),
     ):
         module.add_commands(commands)
@@ -120,6 +130,12 @@ def _verbosity(level: int) -> None:
 def main(arguments: Sequence[str]) -> int:
     """Run one command; its exit code."""
     words, separator, command = _split(arguments)
+    if bisect.OPTION in words:
+        return bisect.ended(lambda: _main(words, separator, command))
+    return _main(words, separator, command)
+
+
+def _main(words: list[str], separator: bool, command: list[str]) -> int:
     options = parser().parse_args(words)
     if separator and not getattr(options, "takes_command", False):
         parser().error(f"{options.command} takes no command after --")
@@ -130,6 +146,8 @@ def main(arguments: Sequence[str]) -> int:
         code: int = options.action(options)
     except DevmodelError as error:
         show_error(error, verbose)
+        if getattr(options, "bisect", False):
+            return bisect.of_error(error)
         return int(error.exit_code)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

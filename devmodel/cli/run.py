@@ -7,7 +7,7 @@ from pathlib import Path
 
 from devmodel import link
 from devmodel.build import guest
-from devmodel.cli import options, output
+from devmodel.cli import bisect, options, output
 from devmodel.errors import ConfigError
 from devmodel.machine import accel, qemu
 from devmodel.machine.config import MachineConfig
@@ -25,10 +25,18 @@ examples:
   $ devmodel run private --ktap --junit out.xml -- dm-test-access
   $ devmodel run private --ktap -- dm-test-access | tools/testing/kunit/kunit.py parse
 
+your own kernel tree, and which of its commits broke what a command in the guest tests:
+  $ devmodel run private --kernel ~/linux -- dm-test-migrate
+  $ cd ~/linux && git bisect start BAD GOOD
+  $ git bisect run devmodel run . --bisect -- dm-test-migrate
+
 The guest command's exit code is passed through. With --ktap it is 0 if every test passed, and 1
 if not, or if not all that were planned have results. If the guest does not survive the command, the
 exit code is 250 (panic), 251 (oops, or the kernel complained), 252 (hang), 253 (device lost) or
-255 (gone), with --ktap too. docs/testing.md has more on tests.
+255 (gone), with --ktap too; docs/testing.md has more on tests. With --bisect it is what
+`git bisect run` understands: 0 good, 1 to 124 bad, 125 for a kernel that cannot be tested (it does
+not build, or the driver does not against it, or it lacks an option), and more than 127, which ends
+the bisection, if it is this machine that fails.
 """
 
 
@@ -46,6 +54,11 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     options.add_machine(parser)
     parser.add_argument(
         "--timeout", metavar="SECONDS", type=float, default=3600.0, help="for the command"
+    )
+    parser.add_argument(
+        "--bisect",
+        action="store_true",
+        help="make the kernel tree first, and end as `git bisect run` wants it",
     )
     tests = parser.add_argument_group("tests")
     tests.add_argument(
@@ -70,6 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
     if (arguments.junit or arguments.json) and not arguments.ktap:
         raise ConfigError("--junit and --json are about tests", hint="add --ktap")
     config = options.load(arguments)
+    if arguments.bisect:
+        config = bisect.made(config, arguments.guest_command)
     extra = options.machine_options(arguments, echo=True)
     if arguments.dry_run:
         print(dry_run(config, extra))
@@ -89,15 +104,17 @@ def run(arguments: argparse.Namespace) -> int:
     reporter = output.reporter()
     with Machine(config, reporter=reporter, options=extra) as vm:
         if not arguments.guest_command:
-            return vm.shell.interactive()
+            return vm.shell.interactive(options.begin((), config))
         result = vm.run(
-            arguments.guest_command,
+            options.begin(arguments.guest_command, config),
             stdin=output.stdin(),
             timeout=arguments.timeout,
             stdout=output.binary(sys.stdout),
             stderr=output.binary(sys.stderr),
         )
-        return result.exit_code
+        code = result.exit_code
+    # Once the kernel had its last chance to complain.
+    return bisect.of_command(code) if arguments.bisect else code
 
 
 def dry_run(config: MachineConfig, extra: Options) -> str:

@@ -11,14 +11,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from devmodel.cli import detached, options, output
-from devmodel.errors import CommandTimeout, ConfigError, DevmodelError
-from devmodel.machine import ending, rundir
+from devmodel.cli import detached, options, output, reach
+from devmodel.errors import ConfigError, DevmodelError
+from devmodel.machine import rundir
 from devmodel.machine.rundir import VmInfo
-from devmodel.machine.shell import GuestShell, ShellGone
-from devmodel.machine.stream import ShellTimeout
 
-ALIVE_SECONDS = 10.0
 HOLDER_COLUMNS = 80
 LOGS = {"console": "console.log", "dmesg": "dmesg", "qemu": "qemu.log", "keeper": "keeper.log"}
 
@@ -215,59 +212,27 @@ def run_ps(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _shell(folder: Path, info: VmInfo) -> GuestShell:
-    return GuestShell(info.port, (folder / "key").read_bytes(), info.host_key.encode())
-
-
-def _explain(folder: Path, error: Exception) -> DevmodelError:
-    """Why a guest that was running does not answer any more."""
-    info = detached.settled(folder)
-    how = None if info.state == "running" else (info.ending or "the VM was stopped")
-    return ending.explain(str(error), folder / "console.log", ending=how)
-
-
 def run_exec(arguments: argparse.Namespace) -> int:
     """The guest command's exit code."""
     if not arguments.guest_command:
         raise ConfigError("exec: no command", hint="write it after --, or use devmodel ssh")
     folder, info = rundir.running(arguments.name)
-    shell = _shell(folder, info)
-    try:
+    shown = f"`{shlex.join(arguments.guest_command)}`"
+    with reach.shell(folder, info, shown, arguments.timeout) as shell:
         return shell.run(
-            arguments.guest_command,
+            options.begin(arguments.guest_command, detached.config_of(info)),
             stdin=output.stdin(),
             timeout=arguments.timeout,
             stdout=output.binary(sys.stdout),
             stderr=output.binary(sys.stderr),
         ).exit_code
-    except ShellGone as error:
-        raise _explain(folder, error) from error
-    except ShellTimeout as error:
-        try:
-            shell.run(["true"], timeout=ALIVE_SECONDS)
-        except (ShellGone, ShellTimeout) as silent:
-            raise _explain(folder, silent) from silent
-        shown = shlex.join(arguments.guest_command)
-        raise CommandTimeout(
-            f"`{shown}` did not end within {arguments.timeout:g} s",
-            hint="it was killed; --timeout gives it longer",
-            details=error.where,
-        ) from error
-    finally:
-        shell.close()
 
 
 def run_ssh(arguments: argparse.Namespace) -> int:
     """The exit code of the guest's shell."""
     folder, info = rundir.running(arguments.name)
-    shell = _shell(folder, info)
-    command = shlex.join(arguments.guest_command) if arguments.guest_command else None
-    try:
-        return shell.interactive(command)
-    except ShellGone as error:
-        raise _explain(folder, error) from error
-    finally:
-        shell.close()
+    with reach.shell(folder, info) as shell:
+        return shell.interactive(options.begin(arguments.guest_command, detached.config_of(info)))
 
 
 def run_logs(arguments: argparse.Namespace) -> int:

@@ -7,12 +7,13 @@ import json as jsonlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 
+from devmodel.build.config import called
 from devmodel.errors import CommandTimeout, ConfigError, GuestError
 from devmodel.experiment import agreement, comparison, corpus, fleet, job
 from devmodel.experiment.comparison import Row
@@ -32,7 +33,10 @@ INTERRUPTED = 128 + signal.SIGINT
 
 @dataclass
 class ModelRun:
-    """What came of one model."""
+    """What came of one model, on one kernel."""
+
+    kernel: str = ""
+    """what `uname -r` says"""
 
     rans: dict[str, list[Ran]] = field(default_factory=dict)
     """by workload, each run of it"""
@@ -43,23 +47,27 @@ class ModelRun:
     def rows(self, machine: MachineConfig) -> list[Row]:
         """A row for each run."""
         return [
-            Row(ran, self.device_lost, machine.policy)
+            Row(ran, self.device_lost, machine.policy, self.kernel)
             for rans in self.rans.values()
             for ran in rans
         ]
 
 
 class _Work:
-    """All workloads in one model's VM. `runs` has what came of each model, as far as it got."""
+    """All workloads in one model's VM. `runs` has what came of each machine, as far as it got."""
 
-    def __init__(self, experiment: Experiment, texts: Texts) -> None:
+    def __init__(
+        self, experiment: Experiment, configs: Mapping[str, MachineConfig], texts: Texts
+    ) -> None:
         self._experiment = experiment
+        self._configs = configs
         self._texts = texts
         self.runs: dict[str, ModelRun] = {}
 
     def __call__(self, vm: Machine, tell: Callable[[str], None]) -> ModelRun:
         model = vm.config.devices[0].model.value
-        run = self.runs[model] = ModelRun()
+        name = next(name for name, config in self._configs.items() if config == vm.config)
+        run = self.runs[name] = ModelRun(vm.kernel)
         if vm.run(["test", "-e", DEVICE]).exit_code:
             run.trouble.append(refusal(vm))
             return run
@@ -128,15 +136,29 @@ def lose_device(vm: Machine) -> str:
 
 
 def machines(experiment: Experiment) -> dict[str, MachineConfig]:
-    """The machine of each model. ConfigError if a file is missing."""
+    """The machine of each model, on each kernel, by what they are called in messages.
+
+    ConfigError if a file is missing.
+    """
     found = {}
     for model in experiment.models:
         machine = MachineConfig.load(model.value).with_programs(experiment.programs)
         if experiment.policy is not None:
             machine = machine.model_copy(update={"policy": experiment.policy})
-        machine.check_files()
-        found[model.value] = machine
+        for name, one in _on_kernels(machine, experiment.kernels).items():
+            one.check_files()
+            found[f"{model.value}{name}"] = one
     return found
+
+
+def _on_kernels(machine: MachineConfig, kernels: Sequence[str]) -> dict[str, MachineConfig]:
+    """The machine on each kernel, or as it is for none."""
+    if not kernels:
+        return {"": machine}
+    return {
+        f" on {name}": machine.model_copy(update={"kernel": called(name, machine.kernel)})
+        for name in kernels
+    }
 
 
 def compare(
@@ -148,7 +170,7 @@ def compare(
     """
     files = [file for workload in experiment.workloads for file in workload.put]
     texts = corpus.texts({file.text for file in files if file.text}, configs, Reporter(console))
-    work = _Work(experiment, texts)
+    work = _Work(experiment, configs, texts)
 
     def came(model: str, run: ModelRun) -> None:
         comparison.show_table(run.rows(configs[model]), experiment.show, console)

@@ -40,6 +40,7 @@ class Row:
     ran: Ran
     device_lost: str
     policy: Policy = Policy.IN_PLACE
+    kernel: str = ""
 
     @property
     def result(self) -> Result:
@@ -52,6 +53,7 @@ class Row:
             **self.result.as_dict(),
             "device_lost": self.device_lost,
             "policy": self.policy.value,
+            "kernel": self.kernel,
             "run": self.ran.number,
             "exit_code": self.ran.exit_code,
             "why": self.ran.why,
@@ -98,17 +100,23 @@ def show(rows: Sequence[Row], names: Sequence[str], console: Console) -> None:
     notes += [note for name, note in NOTES.items() if name in told]
     for note in (*notes, UNSEEN, *([REPEATED] if _repeated(rows) else [])):
         console.print(note, style="dim", markup=False, soft_wrap=True)
-    lost = dict.fromkeys((row.result.model, row.device_lost) for row in rows)
-    for model, word in lost:
-        line = f"device lost, {model}: memory in HBM: {word}"
+    kernels = _kernels(rows)
+    lost = dict.fromkeys(
+        (row.result.model, f" on {row.kernel}" * kernels, row.device_lost) for row in rows
+    )
+    for model, kernel, word in lost:
+        line = f"device lost, {model}{kernel}: memory in HBM: {word}"
         console.print(line, markup=False, soft_wrap=True)
 
 
 def table(rows: Sequence[Row], names: Sequence[str]) -> Table:
-    """Workload by workload, a line for each model."""
+    """Workload by workload, a line for each model and kernel."""
     shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
     shown.add_column("workload", no_wrap=True)
     shown.add_column("model", no_wrap=True)
+    kernels = _kernels(rows)
+    if kernels:
+        shown.add_column("kernel", no_wrap=True)
     shown.add_column("checked", no_wrap=True)
     repeated = _repeated(rows)
     headings = [*map(columns.heading, names), "wall\ns"]
@@ -117,12 +125,18 @@ def table(rows: Sequence[Row], names: Sequence[str]) -> Table:
     for heading in headings:
         shown.add_column(heading, justify="right", no_wrap=True)
     for workload, group in groupby(rows, key=lambda row: row.result.workload):
-        for number, (_, same) in enumerate(groupby(group, key=lambda row: row.result.model)):
+        machines = groupby(group, key=lambda row: (row.result.model, row.kernel))
+        for number, ((model, kernel), same) in enumerate(machines):
             results = [row.result for row in same]
-            cells = _cells(results, names, repeated=repeated)
-            shown.add_row("" if number else workload, *cells)
+            first = ["" if number else workload, model, *([kernel] if kernels else [])]
+            shown.add_row(*first, *_cells(results, names, repeated=repeated))
         shown.add_section()
     return shown
+
+
+def _kernels(rows: Sequence[Row]) -> bool:
+    """Whether there is more than one."""
+    return len({row.kernel for row in rows}) > 1
 
 
 def _repeated(rows: Sequence[Row]) -> bool:
@@ -130,7 +144,7 @@ def _repeated(rows: Sequence[Row]) -> bool:
 
 
 def _cells(results: Sequence[Result], names: Sequence[str], *, repeated: bool) -> list[str]:
-    """The line of one workload under one model."""
+    """The line of one workload under one model, without its name."""
     good = [result for result in results if result.checked]
     word = f"{len(good)} of {len(results)}" if repeated else "yes" if good else "no"
     colour = "green" if len(good) == len(results) else "bold red"
@@ -138,7 +152,6 @@ def _cells(results: Sequence[Result], names: Sequence[str], *, repeated: bool) -
     counted = good or results
     seconds = [result.wall_seconds for result in counted]
     cells = [
-        results[0].model,
         f"[{colour}]{word}[/]",
         *(_cell(counted, name) for name in names),
         f"{median(seconds):.2f}",

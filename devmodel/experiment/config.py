@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from devmodel import description, paths
+from devmodel.build.config import NAMED
 from devmodel.description import Strict
 from devmodel.device.config import DeviceModel
 from devmodel.errors import ConfigError
@@ -170,6 +171,7 @@ class Experiment(Strict):
     """Workloads and the models that they are run under. `Experiment.load` reads one."""
 
     models: tuple[DeviceModel, ...] = tuple(DeviceModel)
+    kernels: tuple[StrictStr, ...] = ()
     policy: Policy | None = None
     programs: tuple[Path, ...] = ()
     repeat: StrictInt = 1
@@ -183,6 +185,11 @@ class Experiment(Strict):
     def _models(cls, value: tuple[DeviceModel, ...]) -> tuple[DeviceModel, ...]:
         if not value:
             raise ValueError("no model; name one at least")
+        return tuple(dict.fromkeys(value))
+
+    @field_validator("kernels")
+    @classmethod
+    def _kernels(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(value))
 
     @field_validator("repeat")
@@ -256,6 +263,9 @@ class Experiment(Strict):
 
         return self.model_copy(
             update={
+                "kernels": tuple(
+                    name if name in NAMED else str(full(Path(name))) for name in self.kernels
+                ),
                 "programs": tuple(map(full, self.programs)),
                 "workloads": tuple(map(workload, self.workloads)),
                 "sweep": None if self.sweep is None else self.sweep.resolved(base),

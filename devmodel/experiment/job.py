@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from devmodel.errors import CommandTimeout, GuestError
+from devmodel.errors import CommandTimeout, CopyFailed, GuestError
 from devmodel.experiment import streams
 from devmodel.experiment.config import Text, Workload
 from devmodel.experiment.results import BadResult, Result
@@ -114,7 +114,7 @@ def _put(vm: Machine, workload: Workload, folder: PurePosixPath, texts: Texts) -
         assert source is not None
         try:
             vm.put(source, str(target))
-        except OSError as error:
+        except CopyFailed as error:
             raise JobFailed(f"{source} could not be copied into the guest: {error}") from error
     return True
 

@@ -18,6 +18,8 @@ policy                    in_place what a device's touch does where no program a
                                    maps pages where they are, on_touch moves them to HBM first
 kernel.series             best     "7.2", "7.2-own" and others, see `devmodel kernels`
 kernel.tree               none     your own kernel tree, built or not, instead of a series
+kernel.make               false    make a tree that was built in its own folder there again, first
+kernel.image, .modules    none     your own bzImage, and where its modules are, if not beside it
 kernel.debug              false    KASAN, lockdep and friends
 kernel.cdm                false    with the patches that model cdm needs (guest/kernel/patches)
 devices[].model           private  mirror, private, coherent, numa or cdm
@@ -26,6 +28,9 @@ devices[].hbm_survives    true     private, coherent: if not, a new agent finds 
 devices[].node            1        numa, cdm: the NUMA node that the memory becomes
 devices[].programs        []       Python files with device programs
 devices[].faults          none     mistakes to make, and memory that fails (docs/device.md)
+root                      initramfs  the guest's /: initramfs (the guest image's own), host (this
+                                   machine's, beneath a layer that goes away with the VM), or
+                                   debian, a small one, with more packages as {debian: [python3]}
 shares[].host, .guest     none     a folder of the host's, and where the guest sees it
 shares[].readonly         true
 ========================  =======  ============================================================
@@ -44,6 +49,7 @@ from pydantic import StrictBool, StrictInt, StrictStr, field_validator, model_va
 
 from devmodel import description, paths, sizes
 from devmodel.build.config import KernelConfig
+from devmodel.build.root import Root, RootConfig
 from devmodel.build.series import known
 from devmodel.description import Size, Strict
 from devmodel.device.config import DeviceConfig
@@ -54,6 +60,8 @@ MIN_MEMORY = 128 << 20
 # Blocks of memory that the kernel takes for one: a node has whole ones.
 NODE_ALIGN = 128 << 20
 MAX_MEMORY = 64 << 30
+# The guest's own, whatever its root.
+OWN_FOLDERS = ("/dev", "/proc", "/sys", "/tmp", "/run")
 
 
 class Accel(StrEnum):
@@ -72,7 +80,7 @@ class Policy(StrEnum):
 
 
 class ShareConfig(Strict):
-    """A folder of the host that the guest mounts by 9p."""
+    """A folder of the host's that the guest mounts."""
 
     host: Path
     guest: PurePosixPath
@@ -81,8 +89,10 @@ class ShareConfig(Strict):
     @field_validator("guest")
     @classmethod
     def _absolute(cls, value: PurePosixPath) -> PurePosixPath:
-        if not value.is_absolute() or re.search(r"[\s,:]", str(value)):
-            raise ValueError(f"{value} is no mount point; write an absolute path like /mnt/host")
+        # A line of the guest's list ends with it.
+        name = str(value)
+        if not value.is_absolute() or "\n" in name or name != name.strip():
+            raise ValueError(f"{name!r} is no mount point; write an absolute path like /mnt/host")
         return value
 
 
@@ -102,6 +112,7 @@ class MachineConfig(Strict):
     restarts: StrictInt = 3
     kernel: KernelConfig = KernelConfig()
     devices: tuple[DeviceConfig, ...] = ()
+    root: Root = RootConfig()
     shares: tuple[ShareConfig, ...] = ()
 
     @field_validator("name")
@@ -193,9 +204,10 @@ class MachineConfig(Strict):
         def full(path: Path) -> Path:
             return (base / path.expanduser()).absolute()
 
-        kernel = self.kernel
-        if kernel.tree is not None:
-            kernel = kernel.model_copy(update={"tree": full(kernel.tree)})
+        named = {name: getattr(self.kernel, name) for name in ("tree", "image", "modules")}
+        kernel = self.kernel.model_copy(
+            update={name: full(path) for name, path in named.items() if path is not None}
+        )
         devices = tuple(
             d.model_copy(update={"programs": tuple(full(p) for p in d.programs)})
             for d in self.devices
@@ -224,6 +236,13 @@ class MachineConfig(Strict):
         )
         return self.model_copy(update={"devices": devices})
 
+    def sees(self, folder: Path) -> bool:
+        """Whether a folder of this machine's is in the guest at its own path."""
+        for share in self.shares:
+            if share.host == Path(share.guest) and folder.is_relative_to(share.host):
+                return True
+        return self.root.host and not any(folder.is_relative_to(own) for own in OWN_FOLDERS)
+
     def check_files(self) -> None:
         """ConfigError if a file or folder that this names is not there."""
         for device in self.devices:
@@ -231,12 +250,18 @@ class MachineConfig(Strict):
                 if not program.is_file():
                     raise ConfigError(f"programs: no file {program}", hint="name a Python file")
         for share in self.shares:
-            if not share.host.is_dir() or re.search(r"[,\n]", str(share.host)):
+            if not share.host.is_dir() or "\n" in str(share.host):
                 raise ConfigError(f"shares: no folder {share.host}", hint="name a folder to share")
         if self.kernel.tree is not None and not self.kernel.tree.is_dir():
             raise ConfigError(
                 f"kernel.tree: no folder {self.kernel.tree}",
                 hint=f"name a kernel source tree, or one of the series {known()}",
+            )
+        if self.kernel.image is not None and not self.kernel.image.is_file():
+            raise ConfigError(f"kernel.image: no file {self.kernel.image}", hint="name a bzImage")
+        if self.kernel.modules is not None and not self.kernel.modules.is_dir():
+            raise ConfigError(
+                f"kernel.modules: no folder {self.kernel.modules}", hint="name one with lib/modules"
             )
 
 

@@ -18,12 +18,11 @@ from devmodel.errors import BootTimeout, ConfigError, DevmodelError, HostNotRead
 from devmodel.link import memory
 from devmodel.link.memory import Window
 from devmodel.machine import console as consoles
-from devmodel.machine import ending, personal, qemu, rundir, virtiofs
+from devmodel.machine import ending, personal, qemu, rundir, shares, virtiofs
 from devmodel.machine.accel import Accelerator
 from devmodel.machine.config import MachineConfig
 from devmodel.machine.console import Console
 from devmodel.machine.keys import KeyPair
-from devmodel.machine.personal import Mount
 from devmodel.machine.rundir import RunDir, VmInfo
 from devmodel.machine.shell import GuestShell, ShellGone
 from devmodel.machine.supervisor import Plan, Supervisor
@@ -95,9 +94,15 @@ def launch(
     )
     folder.write(info)
     stack.push(lambda _, error, __: _keep_cause(folder, info, error))
-    served = _serve(config, built, stack)
-    initrd = _initrd(folder.name, config, built, login, host)
+    folders = shares.of_machine(config.root, built.root, config.shares)
+    kind = ""
+    if folders:
+        kind = kconfig.sharing(built.kernel.options, layered=built.root is not None)
+    initrd = _initrd(built.image, personal.pack(login, host, folders, folder.name, kind=kind))
     stack.callback(os.close, initrd)
+    served = [virtiofs.serve(share, built.tools) for share in folders if kind == "virtiofs"]
+    for end in served:
+        stack.callback(end.close)
     boot = qemu.Boot(
         built.emulator,
         built.kernel.image,
@@ -116,9 +121,9 @@ def launch(
     ]
 
     def command(qmp: int, console: int) -> list[str]:
-        shares = tuple(share.qemu.fileno() for share in served)
-        fds = qemu.Descriptors(ram, qmp, console, shares)
-        line = qemu.live(config, accelerator, boot, fds, transport, endpoints)
+        ends = tuple(share.qemu.fileno() for share in served)
+        fds = qemu.Descriptors(ram, qmp, console, ends)
+        line = qemu.live(config, accelerator, boot, fds, transport, endpoints, folders)
         folder.write_command(line)
         return line
 
@@ -189,31 +194,13 @@ def ended(code: int) -> str:
     return f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
 
 
-def _initrd(name: str, config: MachineConfig, built: Built, login: KeyPair, host: KeyPair) -> int:
+def _initrd(image: Path, own: bytes) -> int:
     """A memfd with the shared image and this VM's own archive behind it: QEMU takes one file."""
-    kind = "9p" if kconfig.nine_p(built.kernel.options) else "virtiofs"
-    shares = [
-        Mount(qemu.share_tag(number), str(share.guest), share.readonly, kind)
-        for number, share in enumerate(config.shares)
-    ]
-    own = personal.pack(login, host, shares, name)
     fd = os.memfd_create("devmodel-initrd", os.MFD_CLOEXEC)
     with os.fdopen(fd, "wb", closefd=False) as file:
-        file.write(built.image.read_bytes())
+        file.write(image.read_bytes())
         file.write(own)
     return fd
-
-
-def _serve(
-    config: MachineConfig, built: Built, stack: contextlib.ExitStack
-) -> list[virtiofs.Served]:
-    """The servers of the shares; none where the kernel has 9p, which QEMU serves by itself."""
-    if kconfig.nine_p(built.kernel.options):
-        return []
-    served = [virtiofs.serve(share.host, share.readonly, built.tools) for share in config.shares]
-    for share in served:
-        stack.callback(share.close)
-    return served
 
 
 def _announce(

@@ -30,7 +30,7 @@ from devmodel.errors import (
     HostNotReady,
 )
 from devmodel.link.memory import Bytes
-from devmodel.machine import accel, host, rundir
+from devmodel.machine import accel, copies, host, rundir
 from devmodel.machine.config import MachineConfig
 from devmodel.machine.console import Event
 from devmodel.machine.launch import Options, Running, explain, launch
@@ -124,7 +124,8 @@ class Machine:
         if self._running is not None:
             raise RuntimeError("this machine runs already")
         self.config.check_files()
-        built = guest.build(self.config.kernel, self.reporter, qemu=self.config.qemu)
+        config = self.config
+        built = guest.build(config.kernel, self.reporter, qemu=config.qemu, root=config.root)
         accelerator = accel.choose(self.config.accel, built.emulator)
         host.require_memory(self.config)
         with contextlib.ExitStack() as stack:
@@ -191,6 +192,11 @@ class Machine:
     def accelerator(self) -> str:
         """How QEMU runs the guest's instructions: kvm or tcg."""
         return self._up.info.accelerator
+
+    @property
+    def kernel(self) -> str:
+        """What `uname -r` says."""
+        return self._up.info.kernel
 
     @property
     def ready_seconds(self) -> float:
@@ -329,12 +335,22 @@ class Machine:
             raise self._trouble(running, shown, timeout, error) from error
 
     def put(self, source: Path, target: str, *, timeout: float = COMMAND_SECONDS) -> None:
-        """Copy a file into the guest. OSError if it refuses."""
-        self._transfer(lambda: self.shell.put(source, target, timeout=timeout), target, timeout)
+        """Copy a file or folder into the guest's folder `target`, or by that name.
+
+        CopyFailed if the guest refuses.
+        """
+        shell = self.shell
+        self._transfer(
+            lambda: copies.put(shell, [source], target, timeout=timeout), target, timeout
+        )
 
     def get(self, source: str, target: Path, *, timeout: float = COMMAND_SECONDS) -> None:
-        """Copy a file out of the guest. OSError if it cannot be read."""
-        self._transfer(lambda: self.shell.get(source, target, timeout=timeout), source, timeout)
+        """Copy a file or folder out of the guest into the folder `target`, or by that name.
+
+        CopyFailed if it cannot be read or written.
+        """
+        shell = self.shell
+        self._transfer(lambda: copies.get(shell, source, target, timeout=timeout), source, timeout)
 
     def dmesg(self) -> str:
         """The kernel's log; after the end, as it was then."""

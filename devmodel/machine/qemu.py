@@ -20,9 +20,10 @@ from pathlib import Path
 from devmodel import sizes
 from devmodel.build.emulator import PROGRAM, Emulator
 from devmodel.link import Endpoint, Transport
-from devmodel.machine import tsc
+from devmodel.machine import shares, tsc
 from devmodel.machine.accel import Accelerator
 from devmodel.machine.config import MachineConfig, Policy
+from devmodel.machine.shares import Share
 
 # oops and panic end QEMU at once (-no-reboot), so a crash is an exit and not a hang. Warnings
 # must reach the console, where they are looked for: loglevel 5. The rest is speed: no wait for
@@ -145,28 +146,6 @@ def numa(ram: int, device: int, cpus: int) -> list[str]:
     return line
 
 
-def share_tag(number: int) -> str:
-    """The tag by which the guest mounts the share with that number."""
-    return f"share{number}"
-
-
-def _nine_p(config: MachineConfig) -> list[str]:
-    line = []
-    for number, share in enumerate(config.shares):
-        readonly = ",readonly=on" if share.readonly else ""
-        line += ["-fsdev", f"local,id=fs{number},path={share.host},security_model=none{readonly}"]
-        line += ["-device", f"virtio-9p-pci,fsdev=fs{number},mount_tag={share_tag(number)}"]
-    return line
-
-
-def _virtiofs(sockets: tuple[int, ...]) -> list[str]:
-    line = []
-    for number, fd in enumerate(sockets):
-        line += ["-chardev", f"socket,id=fs{number},fd={fd}"]
-        line += ["-device", f"vhost-user-fs-pci,chardev=fs{number},tag={share_tag(number)}"]
-    return line
-
-
 def live(
     config: MachineConfig,
     accelerator: Accelerator,
@@ -174,10 +153,11 @@ def live(
     fds: Descriptors,
     transport: Transport,
     devices: Sequence[Endpoint],
+    folders: Sequence[Share] = (),
 ) -> list[str]:
     """The command line of a VM that devmodel supervises. It starts stopped, for QMP to go on."""
     line = _common(config, accelerator, boot, transport)
-    line += _virtiofs(fds.shares) or _nine_p(config)
+    line += shares.virtiofs(folders, fds.shares) if fds.shares else shares.nine_p(folders)
     line += ["-S"]
     # One file, as the agents see it, whatever the nodes.
     part = config.memory // config.nodes
@@ -196,7 +176,7 @@ def standalone(
     config: MachineConfig, accelerator: Accelerator, boot: Boot, transport: Transport
 ) -> list[str]:
     """The same machine as a line to paste: console on the terminal, devices without an agent."""
-    line = [*_common(config, accelerator, boot, transport), *_nine_p(config)]
+    line = _common(config, accelerator, boot, transport)
     part = config.memory // config.nodes
     for node in range(config.nodes):
         line += ["-object", f"memory-backend-memfd,id=ram{node},size={part},share=on"]

@@ -14,7 +14,6 @@ import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import paramiko
 
@@ -152,23 +151,6 @@ class GuestShell:
                 channel.exec_command(command)
             terminal.attach(channel)
             return _exit_code(channel, time.monotonic() + OPEN_SECONDS)
-
-    def put(self, source: Path, target: str, *, timeout: float) -> None:
-        """Copy a file into the guest, with its executable bit. OSError if the guest refuses."""
-        mode = "755" if os.access(source, os.X_OK) else "644"
-        quoted = shlex.quote(target)
-        line = f"cat >{quoted} && chmod {mode} {quoted}"
-        result = self.run(line, stdin=source.read_bytes(), timeout=timeout)
-        if result.exit_code:
-            raise OSError(f"{target}: {result.stderr.strip()}")
-
-    def get(self, source: str, target: Path, *, timeout: float) -> None:
-        """Copy a file out of the guest. OSError if the guest cannot read it."""
-        with target.open("wb") as out:
-            result = self.run(["cat", source], stdout=out, timeout=timeout)
-        if result.exit_code:
-            target.unlink()
-            raise OSError(f"{source}: {result.stderr.strip()}")
 
 
 def _split(line: bytes) -> tuple[str, bytes]:

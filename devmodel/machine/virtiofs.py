@@ -1,4 +1,4 @@
-"""Shared folders for kernels without 9p: a virtiofsd for each, from the tools tree.
+"""Servers of shared folders: a virtiofsd for each, from the tools tree.
 
 It listens on a socket that QEMU's end is connected to before either starts, so that no path has to
 be agreed on and nothing has a name that could be left behind (the socket's own is abstract).
@@ -6,9 +6,10 @@ be agreed on and nothing has a name that could be left behind (the socket's own 
 
 import socket
 from dataclasses import dataclass
-from pathlib import Path
 
 from devmodel.build.tree import Tree
+from devmodel.machine import shares
+from devmodel.machine.shares import Share
 
 PROGRAM = "libexec/virtiofsd"
 
@@ -35,13 +36,11 @@ class Served:
         self.qemu.close()
 
 
-def serve(folder: Path, readonly: bool, tools: Tree) -> Served:
-    """Sockets and a command line for a server of `folder`; nothing is started."""
+def serve(share: Share, tools: Tree) -> Served:
+    """Sockets and a command line for a server of `share`; nothing is started."""
     listener, client = (socket.socket(socket.AF_UNIX) for _ in range(2))
     listener.bind("")
     listener.listen(1)
     client.connect(listener.getsockname())
-    argv = tools.native(PROGRAM)
-    argv += ["--fd", str(listener.fileno()), "--shared-dir", str(folder)]
-    argv += ["--sandbox", "none", "--log-level", "warn", *(["--readonly"] if readonly else [])]
+    argv = [*tools.native(PROGRAM), "--fd", str(listener.fileno()), *shares.server_options(share)]
     return Served(Server(tuple(argv), listener), client)

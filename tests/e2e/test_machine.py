@@ -14,6 +14,7 @@ from devmodel.errors import (
     BootTimeout,
     CommandTimeout,
     ConfigError,
+    CopyFailed,
     DeviceLost,
     GuestHang,
     GuestOops,
@@ -86,9 +87,36 @@ def test_files_go_in_and_out_unchanged(guest: Machine, tmp_path: Path) -> None:
     guest.put(tmp_path / "in", "/tmp/a file")
     guest.get("/tmp/a file", tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == data
-    with pytest.raises(OSError, match="No such file"):
+    with pytest.raises(CopyFailed, match="/tmp/none: no such file or folder"):
         guest.get("/tmp/none", tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+def test_a_folder_goes_in_and_out_as_it_is(guest: Machine, tmp_path: Path) -> None:
+    source = tmp_path / "a folder"
+    (source / "deep").mkdir(parents=True)
+    (source / "deep/program").write_text("#!/bin/sh\necho ran\n")
+    (source / "deep/program").chmod(0o751)
+    (source / "deep/link").symlink_to("program")
+    guest.put(source, "/tmp")
+    assert guest.run(["/tmp/a folder/deep/link"]).stdout == "ran\n"
+    guest.put(source, "/tmp/renamed")
+    (tmp_path / "back").mkdir()
+    guest.get("/tmp/renamed", tmp_path / "back")
+    arrived = tmp_path / "back/renamed/deep"
+    assert (arrived / "program").stat().st_mode == (source / "deep/program").stat().st_mode
+    assert (arrived / "link").readlink() == Path("program")
+
+
+def test_a_guest_without_room_says_so(guest: Machine, tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(bytes(8 << 20))
+    guest.run("mkdir -p /small && mount -t tmpfs -o size=1m small /small").check()
+    with pytest.raises(CopyFailed, match=r"the guest says: .*No space left on device") as caught:
+        guest.put(tmp_path / "large", "/small")
+    assert "\n" not in str(caught.value)
+    assert guest.run("umount /small").exit_code == 0
+    with pytest.raises(CopyFailed, match="no folder /none"):
+        guest.put(tmp_path / "large", "/none/large")
 
 
 def test_a_command_that_takes_too_long_is_killed(guest: Machine) -> None:

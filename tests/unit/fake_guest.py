@@ -32,6 +32,7 @@ KEYS = [
     "hbm_bytes_in_use",
     "device_lost",
     "policy",
+    "kernel",
     "run",
     "exit_code",
     "why",

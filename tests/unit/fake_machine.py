@@ -29,6 +29,7 @@ class FakeMachine:
         self.config = config
         self.model: str = config.devices[0].model.value
         self.folder = Path("/vms") / self.model
+        self.kernel = config.kernel.series or "7.2.0"
         self.devices = [SimpleNamespace(pid=AGENT)]
 
     @property

@@ -39,6 +39,8 @@ COMMANDS = (
     "ssh",
     "logs",
     "top",
+    "put",
+    "get",
     "cc",
     "demo",
     "compare",

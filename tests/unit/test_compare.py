@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import signal
 from pathlib import Path
 
@@ -10,7 +11,15 @@ from fake_guest import KEYS, SHIPPED, CompareMachine, install_guest, results, ru
 from fake_machine import AGENT, FakeMachine
 from test_results import ROW
 
-from devmodel.errors import CommandTimeout, ConfigError, ExitCode, GuestOops, LaunchFailed
+from devmodel.cli import main as cli
+from devmodel.errors import (
+    CommandTimeout,
+    ConfigError,
+    CopyFailed,
+    ExitCode,
+    GuestOops,
+    LaunchFailed,
+)
 from devmodel.experiment.config import DEFAULT, Experiment
 from devmodel.machine.shell import Result as Done
 
@@ -179,7 +188,7 @@ def test_a_guest_that_takes_no_text_costs_its_workload_only(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
-        raise OSError("/tmp/wordindex/corpus.txt: No space left on device")
+        raise CopyFailed("/tmp/wordindex/corpus.txt: No space left on device")
 
     monkeypatch.setattr(CompareMachine, "put", full)
     code, progress = run("wordindex", "kv", models="private")
@@ -234,3 +243,29 @@ def test_ctrl_c_keeps_what_is_finished(capsys: pytest.CaptureFixture[str], tmp_p
     with file.open(newline="") as text:
         assert len(list(csv.DictReader(text))) == 2
     assert FakeMachine.closed == ["mirror", "private"]
+
+
+def test_kernels_stand_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
+    experiment = Experiment(
+        models=("mirror", "private"),
+        kernels=("7.2", "7.3"),
+        workloads=Experiment.load(DEFAULT).chosen(["kv"]).workloads,
+    )
+    code, progress = run_this(experiment)
+    assert code == 0
+    assert "private on 7.3: kv" in progress
+    assert [(row["model"], row["kernel"]) for row in results(capsys)] == [
+        (model, kernel) for model in ("mirror", "private") for kernel in ("7.2", "7.3")
+    ]
+    assert run_this(experiment, as_json=False)[0] == 0
+    table = capsys.readouterr().out
+    assert re.search(r"^ +private +7\.3 +yes ", table, re.MULTILINE)
+    assert "device lost, mirror on 7.2: memory in HBM: SIGBUS" in table
+
+
+def test_a_kernel_that_there_is_not_is_said_before_anything_boots(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["compare", "kv", "--kernels", "7.2,7.33"]) == 2
+    said = capsys.readouterr().err
+    assert "no kernel '7.33'; did you mean 7.3?; or name a tree or a bzImage" in said

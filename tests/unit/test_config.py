@@ -16,7 +16,7 @@ MISTAKES = {
     "unknown key, far off": (
         "colour: red",
         "colour: unknown key; known here: name, memory, cpus, nodes, accel, qemu, append, "
-        "boot_timeout, trace, policy, restarts, kernel, devices, shares",
+        "boot_timeout, trace, policy, restarts, kernel, devices, root, shares",
     ),
     "unknown key below": (
         "devices: [{modell: private}]",
@@ -187,7 +187,7 @@ MISTAKES = {
     "share without guest": ("shares: [{host: /tmp}]", "shares[0].guest: missing; add it"),
     "relative mount point": (
         "shares: [{host: /tmp, guest: mnt}]",
-        "shares[0].guest: mnt is no mount point; write an absolute path like /mnt/host",
+        "shares[0].guest: 'mnt' is no mount point; write an absolute path like /mnt/host",
     ),
     "limit": ("boot_timeout: 0", "boot_timeout: 0 is no useful limit; use 1 to 3600 seconds"),
 }

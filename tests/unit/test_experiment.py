@@ -31,8 +31,8 @@ MISTAKES = {
     ),
     "unknown key, far off": (
         f"colour: red\n{RUN}",
-        "colour: unknown key; known here: models, policy, programs, repeat, timeout, show, "
-        "sweep, workloads",
+        "colour: unknown key; known here: models, kernels, policy, programs, repeat, timeout, "
+        "show, sweep, workloads",
     ),
     "unknown key below": (
         of("progam: ./mine"),

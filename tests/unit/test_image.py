@@ -13,7 +13,7 @@ from devmodel.build.tree import Tree
 from devmodel.errors import BuildFailed
 from devmodel.machine import personal
 from devmodel.machine.keys import KeyPair
-from devmodel.machine.personal import Mount
+from devmodel.machine.shares import Share
 
 
 @pytest.fixture
@@ -36,12 +36,14 @@ def test_a_program_that_the_loader_cannot_read_is_said(host_as_tree: Tree, tmp_p
 
 def test_what_is_one_vms_own() -> None:
     login, host = KeyPair.generate(), KeyPair.generate()
-    data = personal.pack(login, host, [Mount("share0", "/mnt/a", True, "9p")], "guest-2")
+    data = personal.pack(
+        login, host, [Share("share0", Path("/a"), "/mnt/a b")], "guest-2", kind="9p"
+    )
     assert login.public in data
     assert host.dropbear in data
     # The guest must not get what opens it from outside, nor the host's side of anything.
     assert login.private not in data
-    assert b"share0 /mnt/a ro 9p\n" in data
+    assert b"9p share0 ro /mnt/a b\n" in data
     assert b"guest-2\n" in data
 
 

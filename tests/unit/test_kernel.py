@@ -5,18 +5,18 @@ import lzma
 import re
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from devmodel.build import cache, command, kconfig, kernel, own, source, tree
+from devmodel.build import cache, command, kconfig, kernel, own, packed, source, tree
 from devmodel.build.config import NAMED, KernelConfig
 from devmodel.build.series import OWN, SERIES
 from devmodel.build.tools import HostTools
-from devmodel.errors import BuildFailed, ConfigError, HostNotReady
+from devmodel.errors import BuildFailed, ConfigError, HostNotReady, KernelUnfit
 from devmodel.progress import Reporter
 
 QUIET = Reporter(quiet=True)
@@ -52,7 +52,7 @@ def test_a_kernel_without_device_private_is_refused_by_name(tmp_path: Path) -> N
         kernel.obtain(KernelConfig(tree=tree), QUIET)
     assert str(caught.value) == (
         f"{tree}/.config: this kernel lacks CONFIG_DEVICE_PRIVATE=y (device memory as struct "
-        "pages); merge guest/kernel/base.config into it and build it again"
+        "pages); add to its .config what stands before each bracket, and build it again"
     )
 
 
@@ -76,6 +76,32 @@ def test_a_half_configured_tree_is_refused(tmp_path: Path) -> None:
     (tmp_path / ".config").touch()
     with pytest.raises(ConfigError, match=r"configured but not built; run `make -C "):
         kernel.obtain(KernelConfig(tree=tmp_path), QUIET)
+
+
+def test_a_tree_that_was_built_in_its_own_folder_is_made_there_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEVMODEL_CACHE", str(tmp_path / "cache"))
+    linux = built_tree(tmp_path / "linux", config_text())
+    image, made = linux / "arch/x86/boot/bzImage", []
+
+    def run(_: HostTools, argv: Sequence[object], **__: object) -> None:
+        made.append([str(word) for word in argv])
+        image.write_text("another kernel")
+
+    monkeypatch.setattr(HostTools, "run", run)
+    kernel.obtain(KernelConfig(tree=linux), QUIET)
+    assert made == []
+    kernel.obtain(KernelConfig(tree=linux, make=True), QUIET)
+    asked, built = made
+    assert asked == ["make", "-C", str(linux), "olddefconfig"]
+    assert built[:3] == ["make", "-C", str(linux)] and built[-2:] == ["bzImage", "modules"]
+    assert not any(word.startswith("O=") for word in built)
+    # Another commit may lack what this one had.
+    (linux / ".config").write_text(config_text(without="DEVICE_PRIVATE"))
+    with pytest.raises(KernelUnfit, match="DEVICE_PRIVATE"):
+        kernel.obtain(KernelConfig(tree=linux, make=True), QUIET)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "linux"]
 
 
 class FakeTree:
@@ -124,12 +150,14 @@ def test_two_builds_of_one_tree_come_one_after_the_other(
         steps.append("ends")
 
     monkeypatch.setattr(own, "merge", merge)
+    monkeypatch.setattr(own, "settle", lambda *_: steps.append("settles"))
     monkeypatch.setattr(own, "make", make)
     config = KernelConfig(tree=linux)
     with ThreadPoolExecutor(2) as pool:
         both = [pool.submit(kernel.obtain, config, Telling(quiet=True)) for _ in range(2)]
         found = [future.result(20) for future in both]
-    assert steps == ["begins", "ends"] * 2
+    # Only the first one makes a .config.
+    assert steps == ["begins", "ends", "settles", "begins", "ends"]
     assert found[0].identity != found[1].identity
 
 
@@ -160,9 +188,15 @@ def test_what_may_be_a_module(tmp_path: Path) -> None:
         kconfig.check(path)
 
 
-def test_shares_come_by_9p_where_the_kernel_has_it() -> None:
-    assert kconfig.nine_p({"NET_9P_VIRTIO": "y", "9P_FS": "m"})
-    assert not kconfig.nine_p({"NET_9P_VIRTIO": "y"})
+def test_folders_come_by_virtiofs_or_else_by_9p() -> None:
+    nine_p = {"NET_9P_VIRTIO": "y", "9P_FS": "m"}
+    assert kconfig.sharing({**nine_p, "VIRTIO_FS": "m"}, layered=False) == "virtiofs"
+    assert kconfig.sharing(nine_p, layered=False) == "9p"
+    assert kconfig.sharing({**nine_p, "OVERLAY_FS": "m"}, layered=True) == "9p"
+    with pytest.raises(KernelUnfit, match=r"lacks CONFIG_VIRTIO_FS=y \(folders of the host's\)"):
+        kconfig.sharing({"NET_9P_VIRTIO": "y"}, layered=False)
+    with pytest.raises(KernelUnfit, match=r"lacks CONFIG_OVERLAY_FS=y \(the guest's own layer"):
+        kconfig.sharing(nine_p, layered=True)
 
 
 def test_the_fragments_have_what_is_required() -> None:
@@ -170,7 +204,7 @@ def test_the_fragments_have_what_is_required() -> None:
     # Selected by TEST_HMM, and not to be asked for.
     assert set(kconfig.missing(options)) == {"HMM_MIRROR"}
     assert options["TEST_HMM"] == "m"
-    assert options["VIRTIO_FS"] == "y" and not kconfig.nine_p(options)
+    assert kconfig.sharing(options, layered=True) == "virtiofs"
 
 
 def test_a_debug_kernel_is_another_kernel() -> None:
@@ -238,11 +272,11 @@ def test_a_modules_needs_come_with_it(tmp_path: Path) -> None:
         "net/other.ko": b"",
     }
     for name, data in made.items():
-        packed = lzma.compress(data) if name.endswith(".xz") else data
-        (tmp_path / name).write_bytes(packed)
+        content = lzma.compress(data) if name.endswith(".xz") else data
+        (tmp_path / name).write_bytes(content)
     found = kernel.select(tmp_path, ["virtio_net", "not_there"])
     assert [path.name for path in found] == ["failover.ko", "net_failover.ko", "virtio_net.ko.xz"]
-    assert kernel.module(found[2]) == made["net/virtio_net.ko.xz"]
+    assert packed.module(found[2]) == made["net/virtio_net.ko.xz"]
 
 
 def test_modules_are_those_that_kbuild_lists(tmp_path: Path) -> None:

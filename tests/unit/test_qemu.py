@@ -131,16 +131,6 @@ def test_a_supervised_guest_waits_for_its_devices() -> None:
     assert "-S" in live(MachineConfig())
 
 
-def test_shares_are_read_only_unless_said_otherwise(tmp_path: Path) -> None:
-    data = {"shares": [{"host": "a", "guest": "/a"}, {"host": "b", "guest": "/b",
-                                                      "readonly": False}]}  # fmt: skip
-    config = MachineConfig.parse(data, tmp_path / "x.yaml")
-    options = pairs(live(config))
-    local = "security_model=none"
-    assert ("-fsdev", f"local,id=fs0,path={tmp_path}/a,{local},readonly=on") in options
-    assert ("-fsdev", f"local,id=fs1,path={tmp_path}/b,{local}") in options
-
-
 def test_the_line_to_paste_names_no_descriptor() -> None:
     line = qemu.standalone(MachineConfig.load("hmm-coherent"), TCG, BOOT, link.DEFAULT)
     text = shlex.join(line)
