@@ -20,6 +20,7 @@ from devmodel.cli import (
     hmm_tests,
     kernels,
     probe,
+    report,
     run,
     vms,
 )
@@ -40,6 +41,9 @@ EXAMPLES = """\
 
 - which memory model suits which way of working? All workloads, all models:
   $ devmodel compare
+
+- the same as a page with pictures:
+  $ devmodel compare kv --json >kv.json; devmodel report kv.json
 
 - run one command in a guest, and get its exit code:
   $ devmodel run private -- dmesg
@@ -89,7 +93,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for module in (
         *(doctor, kernels, build, cache, run, vms, cc),
-        *(demo, compare, probe, hmm_tests, check),
+        *(demo, compare, report, probe, hmm_tests, check),
     ):
         module.add_commands(commands)
     return top
@@ -113,6 +117,7 @@ def main(arguments: Sequence[str]) -> int:
     if separator and not getattr(options, "takes_command", False):
         parser().error(f"{options.command} takes no command after --")
     options.guest_command = command
+    options.command_line = [PROGRAM, *arguments]
     verbose: int = getattr(options, "verbose", 0)
     _verbosity(verbose)
     try:

@@ -4,6 +4,7 @@
 `fleet` boots a VM for each model and works in it; `job` is one run of a workload there, `streams`
 what it prints, `results` what it cost. `compare` runs an experiment, `agreement` looks whether its
 runs came to the same, and `comparison` is the table, with `columns`. `demo` runs the word index
-under each model, with `report` as its table. `corpus` makes the text, `ktap` reads what guest tests
-print, `hmm_tests` lets the kernel's own tests judge.
+under each model, with `summary` as its table. `samples` are how things stood meanwhile, and
+`provenance` is where results come from; `report` makes a page of them. `corpus` makes the text,
+`ktap` reads what guest tests print, `hmm_tests` lets the kernel's own tests judge.
 """

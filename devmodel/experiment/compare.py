@@ -7,14 +7,15 @@ import json as jsonlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from devmodel.errors import CommandTimeout, ConfigError, GuestError
-from devmodel.experiment import agreement, comparison, corpus, fleet, job
+from devmodel.experiment import agreement, comparison, corpus, fleet, job, provenance
 from devmodel.experiment.comparison import Row
 from devmodel.experiment.config import Experiment, Workload
 from devmodel.experiment.job import JobFailed, Ran, Texts
@@ -22,6 +23,7 @@ from devmodel.experiment.results import Result
 from devmodel.experiment.streams import Lines
 from devmodel.machine.config import MachineConfig
 from devmodel.machine.machine import Machine
+from devmodel.machine.rundir import VmInfo
 from devmodel.progress import Reporter
 
 DEVICE = "/dev/devmodel0"
@@ -34,6 +36,7 @@ INTERRUPTED = 128 + signal.SIGINT
 class ModelRun:
     """What came of one model."""
 
+    vm: VmInfo
     rans: dict[str, list[Ran]] = field(default_factory=dict)
     """by workload, each run of it"""
     device_lost: str = "not tried"
@@ -59,7 +62,7 @@ class _Work:
 
     def __call__(self, vm: Machine, tell: Callable[[str], None]) -> ModelRun:
         model = vm.config.devices[0].model.value
-        run = self.runs[model] = ModelRun()
+        run = self.runs[model] = ModelRun(vm.info)
         if vm.run(["test", "-e", DEVICE]).exit_code:
             run.trouble.append(_refusal(vm))
             return run
@@ -174,24 +177,34 @@ def _settle(runs: Mapping[str, ModelRun], workload: Workload) -> None:
 
 
 def run(
-    experiment: Experiment, *, json: bool, csv: Path | None, jobs: int, console: Console
+    experiment: Experiment,
+    *,
+    command: Sequence[str],
+    json: bool,
+    csv: Path | None,
+    report: Path | None,
+    jobs: int,
+    console: Console,
 ) -> int:
     """`devmodel compare`: progress and trouble go to `console`, the outcome to stdout.
 
-    0 if every run of every workload is checked under every model; if a guest failed, its exit
-    code; 130 if it was interrupted. ConfigError for a file that cannot be written.
+    `command` is what was typed, for those who want to do it again. 0 if every run of every
+    workload is checked under every model; if a guest failed, its exit code; 130 if it was
+    interrupted. ConfigError for a file that cannot be written.
     """
-    if csv is not None and not csv.parent.is_dir():
-        raise ConfigError(f"--csv: no folder {csv.parent}", hint="make it first")
+    for option, file in (("--csv", csv), ("--report", report)):
+        if file is not None and not file.parent.is_dir():
+            raise ConfigError(f"{option}: no folder {file.parent}", hint="make it first")
     configs = machines(experiment)
     runs, outcome = compare(experiment, configs, console, jobs=jobs)
     rows = [row for model, run in runs.items() for row in run.rows(configs[model])]
     # One workload's models stand below each other.
     order = [workload.title for workload in experiment.workloads]
     rows.sort(key=lambda row: order.index(row.result.workload))
+    vms = {model: run.vm for model, run in runs.items()}
+    data = comparison.as_object(rows, provenance.of(command, experiment, configs, vms))
     if json:
-        jsonlib.dump(comparison.as_object(rows), sys.stdout, indent=1)
-        print()
+        comparison.write_json(data, sys.stdout)
     else:
         comparison.show(rows, experiment.show, Console(highlight=False))
     trouble = [_told(row) for row in rows if row.ran.why]
@@ -203,10 +216,21 @@ def run(
     if csv is not None:
         # Last: that it cannot be written must not cost what is shown.
         comparison.write_csv(rows, csv)
+    if report is not None and rows:
+        _write_report(data, report)
+        console.print(f"report: {report}", markup=False, soft_wrap=True)
     if outcome is None:
         return INTERRUPTED
     whole = len(rows) == experiment.runs * len(configs)
     return outcome.exit_code or (0 if whole and not trouble else 1)
+
+
+def _write_report(data: Mapping[str, Any], path: Path) -> None:
+    # Only who wants one waits for what draws it.
+    from devmodel.experiment.report import page, pictures, saved
+
+    files = [saved.parse(data, path.stem)]
+    page.write(files, *pictures.of(files), path)
 
 
 def _told(row: Row) -> str:

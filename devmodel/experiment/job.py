@@ -13,6 +13,7 @@ from devmodel.errors import CommandTimeout, GuestError
 from devmodel.experiment import streams
 from devmodel.experiment.config import Text, Workload
 from devmodel.experiment.results import BadResult, Result
+from devmodel.experiment.samples import Samples
 from devmodel.experiment.streams import Lines, Output
 from devmodel.machine.machine import Machine
 
@@ -20,6 +21,7 @@ FOLDER = PurePosixPath("/tmp")
 SIGNALLED = 128
 # What dm-stats ends with, like env and nice.
 NOT_RUN = (126, 127)
+NO_SAMPLES = Samples()
 
 Texts = Mapping[Text, Path]
 """where this machine has them"""
@@ -40,6 +42,8 @@ class Ran:
     """None if it did not end by itself"""
     output: Output | None = None
     why: str = ""
+    samples: Samples = NO_SAMPLES
+    """of all of it, also of what a program that reports leaves out"""
 
     def wrong(self, why: str) -> Ran:
         """The same, not right."""
@@ -82,10 +86,11 @@ def run(
     try:
         result = Result.blank(vm.config.devices[0].model.value, workload.title)
         result = replace(result.told(counted.stdout), checked=True)
+        samples = Samples.told(counted.stdout)
     except BadResult as error:
         what = "could not be run" if done.exit_code in NOT_RUN else "was not counted"
         raise JobFailed(f"{what}: {lines.last}", details=f"{error}\n{lines.text}") from error
-    ran = Ran(result, number, done.exit_code, output)
+    ran = Ran(result, number, done.exit_code, output, samples=samples)
     if workload.reports:
         ran = _reported(ran, lines, vm)
     if why := _objection(ran, workload, lines):

@@ -34,6 +34,7 @@ from devmodel.machine import accel, host, rundir
 from devmodel.machine.config import MachineConfig
 from devmodel.machine.console import Event
 from devmodel.machine.launch import Options, Running, explain, launch
+from devmodel.machine.rundir import VmInfo
 from devmodel.machine.shell import GuestShell, Result, ShellGone
 from devmodel.machine.stream import ShellTimeout
 from devmodel.progress import Reporter
@@ -171,6 +172,11 @@ class Machine:
     def name(self) -> str:
         """The VM's name, unique among those that run."""
         return self._up.folder.name
+
+    @property
+    def info(self) -> VmInfo:
+        """What it is made of: kernel, QEMU, accelerator."""
+        return self._up.info
 
     @property
     def ready_seconds(self) -> float:
