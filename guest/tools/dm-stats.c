@@ -19,10 +19,10 @@
 
 /*
  * How often is looked while a command runs, at most. Where HBM is a node, its
- * pages are counted one by one: a hundredth of the time may go into it.
+ * pages are counted one by one: a fiftieth of a processor may go into it.
  */
 #define LOOK_SECONDS	0.002
-#define COMMANDS_SHARE	100
+#define COMMANDS_SHARE	50
 /* As of env and nice: no fault of the command's. */
 #define NOT_FOUND	127
 #define NOT_RUN		126
@@ -94,12 +94,17 @@ static void show(FILE *out, bool json, const char *first, const struct devmodel_
 		fprintf(out, "}\n");
 }
 
-static double now(void)
+static double seconds(clockid_t clock)
 {
 	struct timespec time;
 
-	clock_gettime(CLOCK_MONOTONIC, &time);
+	clock_gettime(clock, &time);
 	return time.tv_sec + time.tv_nsec * 1e-9;
+}
+
+static double now(void)
+{
+	return seconds(CLOCK_MONOTONIC);
 }
 
 static pid_t start(char **words)
@@ -132,20 +137,21 @@ static int await(int dev, pid_t pid, double begin, uint64_t *most, struct sample
 {
 	struct devmodel_stats stats;
 	struct timespec pause;
-	double start, rest;
+	double at, start, rest;
 	sigset_t child;
 	int status;
 
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
 	while (waitpid(pid, &status, WNOHANG) != pid) {
-		start = now();
+		start = seconds(CLOCK_PROCESS_CPUTIME_ID);
+		at = now() - begin;
 		if (!devmodel_stats(dev, &stats)) {
 			if (stats.hbm_bytes_in_use > *most)
 				*most = stats.hbm_bytes_in_use;
-			samples_add(samples, start - begin, samples_resident(pid), &stats);
+			samples_add(samples, at, samples_resident(pid), &stats);
 		}
-		rest = (now() - start) * COMMANDS_SHARE;
+		rest = (seconds(CLOCK_PROCESS_CPUTIME_ID) - start) * COMMANDS_SHARE;
 		rest = rest < samples->interval ? samples->interval : rest;
 		pause.tv_sec = rest;
 		pause.tv_nsec = (rest - pause.tv_sec) * 1e9;

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from devmodel.experiment.report.drawing import LOGARITHMIC, Panel, Paper
+from devmodel.experiment.report.drawing import DIVISIBLE, LOGARITHMIC, Panel, Paper, ticks
 
 BAR = 13
 # Room for the number behind the longest bar, as a part of the panel.
@@ -35,6 +35,7 @@ def _draw(title: str, unit: str, bars: Sequence[Bar], parts: Sequence[str], pape
     import altair as alt
 
     labels = list(dict.fromkeys(bar.label for bar in bars))
+    whole = unit not in DIVISIBLE
     values = [value for bar in bars for value in (bar.value, bar.high or 0)]
     some = [value for value in values if value]
     top = max(values) or 1.0
@@ -74,7 +75,7 @@ def _draw(title: str, unit: str, bars: Sequence[Bar], parts: Sequence[str], pape
         "value:Q",
         title=unit,
         scale=alt.Scale(**scale),
-        axis=alt.Axis(tickCount=3, format="~s", grid=True),
+        axis=alt.Axis(**ticks(top, whole=whole, count=3), grid=True),
     )
     base = alt.Chart(alt.InlineData(values=rows)).encode(**y)
     layers = [base.mark_bar().encode(x=x, color=colour)]

@@ -14,6 +14,8 @@ FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
 # Of one panel more than this makes a scale logarithmic: the largest over the smallest.
 LOGARITHMIC = 1000.0
 PNG_SCALE = 2.0
+# Units of which there are parts.
+DIVISIBLE = ("MiB", "seconds")
 
 # Okabe and Ito's colours, which people see differently and still tell apart.
 BLUE, SKY, RED, GREEN, PINK, ORANGE, GREY = (
@@ -21,6 +23,12 @@ BLUE, SKY, RED, GREEN, PINK, ORANGE, GREY = (
 )
 OF_MODELS = {"private": RED, "coherent": GREEN, "numa": PINK, "cdm": ORANGE}
 DASHES = ([1, 0], [6, 2], [2, 2], [8, 2, 2, 2], [4, 4], [10, 3], [1, 3], [6, 2, 2, 2, 2, 2])
+
+
+def ticks(top: float, *, whole: bool, count: int) -> dict[str, Any]:
+    """How an axis from 0 to `top` is labelled; `whole` if there are no halves of what it shows."""
+    step = {"tickMinStep": 1} if whole else {}
+    return {"tickCount": count, "format": ",~g" if top < 1e6 else "~s", **step}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from devmodel.experiment.report.drawing import DASHES, Panel, Paper
+from devmodel.experiment.report.drawing import DASHES, DIVISIBLE, Panel, Paper, ticks
 
 HEIGHT = 110
 
@@ -49,13 +49,13 @@ def _draw(title: str, unit: str, lines: Sequence[Line], labels: Sequence[str], p
             "s:Q",
             title="seconds",
             scale=alt.Scale(domain=[0, last], nice=False),
-            axis=alt.Axis(tickCount=4, format="~g"),
+            axis=alt.Axis(**ticks(last, whole=False, count=4)),
         ),
         y=alt.Y(
             "value:Q",
             title=unit,
             scale=alt.Scale(domain=[0, top * 1.05], nice=False),
-            axis=alt.Axis(tickCount=4, format="~s"),
+            axis=alt.Axis(**ticks(top, whole=unit not in DIVISIBLE, count=4)),
         ),
         color=alt.Color(
             "label:N",
