@@ -66,5 +66,5 @@ def machine(config: MachineConfig, vm: VmInfo) -> dict[str, Any]:
         "kernel": vm.kernel,
         "qemu": vm.qemu,
         "accelerator": vm.accelerator,
-        "config": config.model_dump(mode="json", exclude_defaults=True),
+        "config": config.model_dump(mode="json"),
     }

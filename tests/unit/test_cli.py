@@ -40,6 +40,8 @@ COMMANDS = (
     "logs",
     "cc",
     "demo",
+    "report",
+    "trace",
     "compare",
     "probe",
     "hmm-tests",

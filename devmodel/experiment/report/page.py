@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
-import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from devmodel.errors import ConfigError
 from devmodel.experiment.report.drawing import DARK, LIGHT, Picture
@@ -120,4 +121,4 @@ def _facts(saved: Saved) -> list[tuple[str, str]]:
 def _machine(found: dict[str, Any]) -> dict[str, str]:
     names = ("kernel", "qemu", "accelerator")
     cells = {name: str(found.get(name) or "?") for name in names}
-    return {**cells, "config": json.dumps(found.get("config", {}), indent=1)}
+    return {**cells, "config": yaml.safe_dump(found.get("config", {}), sort_keys=False)}
