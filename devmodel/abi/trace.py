@@ -61,7 +61,10 @@ class TraceRecord(Record):
 
     kind: u32 = doc("TraceKind")
     ctx: u32 = doc("context (PASID)")
-    seq: u64 = doc("driver: rises with every record of the module, over all devices")
+    seq: u64 = doc(
+        "driver: rises with every record of the module, over all devices: ns of the guest's "
+        "monotonic clock; device: ns of the host's"
+    )
     va: u64 = doc("first page, a device virtual address")
     bus: u64 = doc("bus address of the first page")
     npages: u64 = doc("pages, neighbours in every address space that is named")

@@ -393,7 +393,7 @@ struct devmodel_trace_record {
 	__u32 kind;
 	/* context (PASID) */
 	__u32 ctx;
-	/* driver: rises with every record of the module, over all devices */
+	/* driver: rises with every record of the module, over all devices: ns of the guest's monotonic clock; device: ns of the host's */
 	__u64 seq;
 	/* first page, a device virtual address */
 	__u64 va;
