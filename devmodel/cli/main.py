@@ -22,6 +22,7 @@ from devmodel.cli import (
     probe,
     report,
     run,
+    trace,
     vms,
 )
 from devmodel.cli.output import PROGRAM, show_error
@@ -71,6 +72,9 @@ EXAMPLES = """\
   $ devmodel run private --trace out -- dm-model --ops 5000
   $ devmodel check out
 
+- see what guest, driver and device do, on one clock, in Perfetto:
+  $ devmodel trace private -- patterns kv
+
 exit codes:
   the guest command's own, for run and exec; the compiler's, for cc; otherwise
   0 done          2 wrong usage or configuration   3 this machine is not ready
@@ -93,7 +97,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for module in (
         *(doctor, kernels, build, cache, run, vms, cc),
-        *(demo, compare, report, probe, hmm_tests, check),
+        *(demo, compare, report, probe, hmm_tests, check, trace),
     ):
         module.add_commands(commands)
     return top
