@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from devmodel.experiment.report.drawing import DIVISIBLE, LOGARITHMIC, Panel, Paper, ticks
+from devmodel.experiment.report.drawing import DIVISIBLE, LOGARITHMIC, Panel, Paper, powers, ticks
 
 BAR = 13
 # Room for the number behind the longest bar, as a part of the panel.
@@ -40,12 +40,14 @@ def _draw(title: str, unit: str, bars: Sequence[Bar], parts: Sequence[str], pape
     some = [value for value in values if value]
     top = max(values) or 1.0
     scale: dict[str, Any] = {"domain": [0, top * ROOM], "nice": False}
+    axis = ticks(top, whole=whole, count=3)
     if some and top / min(some) > LOGARITHMIC:
         # Still from zero; what is below the smallest is drawn to scale.
         least = min(some)
         end = least * ((1 + top / least) ** ROOM - 1)
         scale = {"domain": [0, end], "nice": False, "type": "symlog", "constant": least}
         unit += ", logarithmic"
+        axis["values"] = powers(least, end)
     rows = [
         {
             "label": bar.label,
@@ -75,7 +77,7 @@ def _draw(title: str, unit: str, bars: Sequence[Bar], parts: Sequence[str], pape
         "value:Q",
         title=unit,
         scale=alt.Scale(**scale),
-        axis=alt.Axis(**ticks(top, whole=whole, count=3), grid=True),
+        axis=alt.Axis(**axis, grid=True),
     )
     base = alt.Chart(alt.InlineData(values=rows)).encode(**y)
     layers = [base.mark_bar().encode(x=x, color=colour)]

@@ -6,6 +6,7 @@ magnitude. It is laid out twice, for wide pages and for narrow ones, and coloure
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +29,14 @@ DASHES = ([1, 0], [6, 2], [2, 2], [8, 2, 2, 2], [4, 4], [10, 3], [1, 3], [6, 2, 
 def ticks(top: float, *, whole: bool, count: int) -> dict[str, Any]:
     """How an axis from 0 to `top` is labelled; `whole` if there are no halves of what it shows."""
     step = {"tickMinStep": 1} if whole else {}
-    return {"tickCount": count, "format": ",~g" if top < 1e6 else "~s", **step}
+    return {"tickCount": count, "format": ",.6~g" if top < 1e6 else ".3~s", **step}
+
+
+def powers(least: float, top: float) -> list[float]:
+    """For a logarithmic axis from 0: zero, and two or three powers of ten."""
+    first, last = math.ceil(math.log10(least)), math.floor(math.log10(top))
+    step = max((last - first + 2) // 3, 1)
+    return [0.0, *(10.0**power for power in range(last, first - 1, -step))]
 
 
 @dataclass(frozen=True)
