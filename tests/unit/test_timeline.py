@@ -1,5 +1,7 @@
 """Timelines: events of the guest's and traces of devices on one clock, as Perfetto reads them."""
 
+import re
+import sqlite3
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -10,6 +12,7 @@ import pytest
 from oracle_world import World
 from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import Trace, TrackEvent
 
+from devmodel import paths
 from devmodel.abi.trace import TraceKind, TraceRecord
 from devmodel.errors import ConfigError
 from devmodel.experiment.oracle import trace as traces
@@ -45,6 +48,7 @@ def guests(first: int, last: int) -> str:
                 at[3], "devmodel_fault: device=0 ctx=1 seq=4 va=0x2000 npages=3 access=read ret=0"
             ),
             line(at[4], "devmodel_cpu_fault: device=0 va=0x2000 served=1"),
+            line(at[4], "devmodel_evict: device=0 wanted=4 evicted=4 free=0"),
             line(at[5], "devmodel_completion: device=0 cookie=5 engine=2 status=0"),
             line(
                 at[6],
@@ -223,6 +227,61 @@ def test_a_device_that_did_not_end_its_trace(tmp_path: Path) -> None:
     file = tmp_path / "device0.trace"
     file.write_bytes(file.read_bytes()[:-64])
     assert made(tmp_path).trouble == ["device 0 did not end its trace"]
+
+
+def database(file: File) -> sqlite3.Connection:
+    """The tables of Perfetto's trace processor that the recipes ask, made of a file.
+
+    The processor itself cannot be had; its SQL is SQLite's.
+    """
+    database = sqlite3.connect(":memory:")
+    arguments: list[dict[str, Any]] = []
+    database.create_function("EXTRACT_ARG", 2, lambda number, key: arguments[number].get(key))
+    database.execute("CREATE TABLE track (id, name)")
+    database.execute("CREATE TABLE slice (ts, dur, track_id, category, name, arg_set_id)")
+    database.executemany(
+        "INSERT INTO track VALUES (?, ?)",
+        [(uuid, track.name) for uuid, track in file.tracks.items()],
+    )
+    open_slices: dict[int, int] = {}
+    for packet in file.events:
+        event = packet.track_event
+        if event.type == TrackEvent.TYPE_SLICE_END:
+            begun = open_slices.pop(event.track_uuid)
+            database.execute(
+                "UPDATE slice SET dur = ? - ts WHERE arg_set_id = ?", (packet.timestamp, begun)
+            )
+        elif event.type != TrackEvent.TYPE_COUNTER:
+            if event.type == TrackEvent.TYPE_SLICE_BEGIN:
+                open_slices[event.track_uuid] = len(arguments)
+            row = (
+                packet.timestamp,
+                0,
+                event.track_uuid,
+                event.categories[0],
+                event.name,
+                len(arguments),
+            )
+            database.execute("INSERT INTO slice VALUES (?, ?, ?, ?, ?, ?)", row)
+            arguments.append(
+                {
+                    f"debug.{a.name}": a.string_value if a.HasField("string_value") else a.int_value
+                    for a in event.debug_annotations
+                }
+            )
+    assert not open_slices
+    return database
+
+
+RECIPES = (paths.GUEST.parent / "docs" / "timeline.md").read_text()
+
+
+@pytest.mark.parametrize("query", re.findall(r"```sql\n(.*?)```", RECIPES, re.DOTALL))
+def test_queries_of_the_recipe_find_something(tmp_path: Path, query: str) -> None:
+    timed(1, tmp_path)
+    found = database(File(made(tmp_path).data)).execute(query).fetchall()
+    assert found
+    assert not any(cell is None for row in found for cell in row)
 
 
 def test_lines_that_are_no_events() -> None:
