@@ -112,6 +112,7 @@ def loads_nothing(page: Page) -> None:
         if meta.get("http-equiv") == "Content-Security-Policy"
     ]
     assert policy is not None and policy.startswith("default-src 'none';")
+    assert "img-src data:;" in policy
 
 
 def test_a_page_of_everything(tmp_path: Path) -> None:
