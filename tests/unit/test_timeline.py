@@ -86,7 +86,9 @@ def timed(seed: int, folder: Path) -> tuple[list[int], list[int]]:
 
 def made(tmp_path: Path, *, pages: bool = False, last: int = FIRST + 20_000_000) -> Timeline:
     found = Timeline()
-    assemble(found, list(ftrace.parse(guests(FIRST, last))), tmp_path, pages=pages)
+    assemble(
+        found, list(ftrace.parse(guests(FIRST, last))), tmp_path, names={12: "kworker"}, pages=pages
+    )
     return found
 
 

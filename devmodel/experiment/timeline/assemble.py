@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -44,10 +44,11 @@ KINDS = {
 class Assembly:
     """`tracks` of what happened from `first` to `last`, ns of the guest's clock."""
 
-    def __init__(self, first: int, last: int) -> None:
+    def __init__(self, first: int, last: int, names: Mapping[int, str]) -> None:
+        """`names` of threads, by number."""
         self.tracks = Tracks()
         self._first, self._last = first, last
-        self._names: dict[int, str] = {}
+        self._names = dict(names)
         self._running: dict[tuple[int, int], int] = {}
         """by device and cookie of a program: its lane"""
 

@@ -58,6 +58,14 @@ def talk(vm: Machine) -> None:
         raise GuestError(f"the device does not answer: {done.stderr.strip()}")
 
 
+def threads(vm: Machine) -> dict[int, str]:
+    """The names of the processes that are there now, the kernel's own among them, by number."""
+    found = re.findall(
+        r"^/proc/(\d+)/comm:(.*)$", vm.run("grep -s . /proc/[0-9]*/comm").stdout, re.M
+    )
+    return {0: "idle", **{int(number): name for number, name in found}}
+
+
 def mark(vm: Machine, text: str) -> None:
     """A line in the trace."""
     vm.run(f"echo '{text}' >{INSTANCE}/trace_marker").check()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -89,19 +89,30 @@ def record(
             guest.mark(vm, guest.END)
             guest.talk(vm)
             text, stats = guest.fetch(vm)
+            names = guest.threads(vm)
         found.exit_code = done.exit_code
         if lost := ftrace.lost(stats):
             found.trouble.append(f"{lost} events of the guest's were lost; trace something shorter")
         with reporter.step("writing the timeline", 1):
-            assemble(found, list(ftrace.parse(text)), folder, pages=pages)
+            assemble(found, list(ftrace.parse(text)), folder, names=names, pages=pages)
     return found
 
 
-def assemble(found: Timeline, events: Sequence[Event], folder: Path, *, pages: bool) -> None:
-    """Fill in what comes of the guest's events and of the traces in a folder."""
+def assemble(
+    found: Timeline,
+    events: Sequence[Event],
+    folder: Path,
+    *,
+    names: Mapping[int, str],
+    pages: bool,
+) -> None:
+    """Fill in what comes of the guest's events and of the traces in a folder.
+
+    `names` are those of threads that were there all the time.
+    """
     first, last = ends(events)
     found.seconds = (last - first) / 1e9
-    assembly = Assembly(first, last)
+    assembly = Assembly(first, last, names)
     assembly.events(events)
     try:
         devices = traces.load(folder)
