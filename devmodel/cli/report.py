@@ -72,8 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
     files = [saved.load(path) for path in paths]
     groups, found = pictures.of(files)
     reporter = output.reporter(quiet=arguments.json)
-    with reporter.step("drawing", 2):
-        page.write(files, groups, found, target)
+    with reporter.step("drawing", len(found)) as step:
+        page.write(files, groups, found, target, step.advance)
         written = [] if arguments.pictures is None else pictures.write(found, arguments.pictures)
     wrong = [run for group in groups for run in group.runs if not run.result.checked]
     if arguments.json:

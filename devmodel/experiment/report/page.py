@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +21,33 @@ UNKNOWN = "not known: the results do not say"
 
 
 def write(
-    files: Sequence[Saved], groups: Sequence[Group], found: Sequence[Figure], path: Path
+    files: Sequence[Saved],
+    groups: Sequence[Group],
+    found: Sequence[Figure],
+    path: Path,
+    drew: Callable[[], object] = lambda: None,
 ) -> None:
-    """ConfigError if it cannot be written."""
-    text = render(files, groups, found)
+    """`drew` is called for each figure. ConfigError if it cannot be written."""
+    text = render(files, groups, found, drew)
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}", hint="name another file") from error
 
 
-def render(files: Sequence[Saved], groups: Sequence[Group], found: Sequence[Figure]) -> str:
+def render(
+    files: Sequence[Saved],
+    groups: Sequence[Group],
+    found: Sequence[Figure],
+    drew: Callable[[], object],
+) -> str:
     """The page."""
     import jinja2
 
+    drawn = []
+    for figure in found:
+        drawn.append((figure, _sources(figure.picture)))
+        drew()
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -54,7 +67,7 @@ def render(files: Sequence[Saved], groups: Sequence[Group], found: Sequence[Figu
         wrong=[run for run in runs if not run.result.checked],
         right=sum(run.result.checked for run in runs),
         runs=len(runs),
-        figures=[(figure, _sources(figure.picture)) for figure in found],
+        figures=drawn,
         lost=list(lost),
         files=[_file(saved) for saved in files],
     )
