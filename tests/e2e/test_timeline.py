@@ -1,6 +1,7 @@
 """`devmodel trace` on a booted guest."""
 
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +14,13 @@ from devmodel.cli.main import main
 WORST_CLOCK_NS = 50_000_000
 
 
-@pytest.mark.usefixtures("no_vm")
+@pytest.fixture(autouse=True)
+def nothing_to_read(monkeypatch: pytest.MonkeyPatch, no_vm: object) -> None:
+    """The command has no input, and no other VM runs."""
+    assert no_vm
+    monkeypatch.setattr(sys, "stdin", None)
+
+
 def test_a_command_on_one_clock(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "out.pftrace"
     command = ["sh", "-c", "dm-pingpong >/dev/null; exit 7"]
@@ -41,7 +48,6 @@ def test_a_command_on_one_clock(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert {"launch", "completion", "map", "copy", "INVALIDATE", "cpu_fault"} <= seen
 
 
-@pytest.mark.usefixtures("no_vm")
 def test_a_tracepoint_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "out.pftrace"
     command = ["trace", "private", "--events", "no_such", "-o", str(file), "--", "true"]
