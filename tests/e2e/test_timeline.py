@@ -45,7 +45,7 @@ def test_a_command_on_one_clock(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert dict(counts) == said["events"]
     assert set(counts) == {"guest", "driver", "device"}
     seen = {event.name for event in events}
-    assert {"launch", "completion", "map", "copy", "INVALIDATE", "cpu_fault"} <= seen
+    assert {"launch", "completion", "map", "copy", "INVALIDATE", "migrate"} <= seen
 
 
 def test_a_tracepoint_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
