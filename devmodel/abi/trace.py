@@ -40,6 +40,9 @@ class TraceKind(IntEnum):
 class TraceRecord(Record):
     """What happened. Fields that a kind does not name are 0.
 
+    seq is the time: of the guest in the driver's records, where it rises with every record of the
+    module, over all devices; of the host in the device's.
+
     REGISTER: ctx; other: the address space, the same number for its mirrors on other devices.
     RELEASE: ctx, which the device uses no longer.
     MAP: ctx, va, npages, bus, rights (of PTE_*): written before the entries are.
@@ -61,7 +64,7 @@ class TraceRecord(Record):
 
     kind: u32 = doc("TraceKind")
     ctx: u32 = doc("context (PASID)")
-    seq: u64 = doc("driver: rises with every record of the module, over all devices")
+    seq: u64 = doc("ns of the writer's monotonic clock, see above")
     va: u64 = doc("first page, a device virtual address")
     bus: u64 = doc("bus address of the first page")
     npages: u64 = doc("pages, neighbours in every address space that is named")

@@ -22,7 +22,7 @@ examples:
   $ devmodel compare                                 everything: some minutes
   $ devmodel compare ping-pong kv
   $ devmodel compare stream --models private,coherent
-  $ devmodel compare --csv table.csv
+  $ devmodel compare --csv table.csv --report table.html
   $ devmodel compare kv --models private --kernels 7.2,~/linux
   $ devmodel compare kv --json | jq '.results[] | [.model, .remote_bytes]'
 
@@ -91,6 +91,9 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     parser.add_argument("--csv", metavar="FILE", type=Path, help="write all numbers there, too")
     parser.add_argument(
+        "--report", metavar="FILE.html", type=Path, help="write a page with pictures, too"
+    )
+    parser.add_argument(
         "--jobs",
         metavar="N",
         type=options.positive,
@@ -109,6 +112,8 @@ def run(arguments: argparse.Namespace) -> int:
         experiment(arguments),
         json=arguments.json,
         csv=arguments.csv,
+        report=arguments.report,
+        command=arguments.command_line,
         jobs=arguments.jobs,
         console=output.stderr(),
     )

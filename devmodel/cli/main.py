@@ -22,9 +22,11 @@ from devmodel.cli import (
     hmm_tests,
     kernels,
     probe,
+    report,
     run,
     sweep,
     top,
+    trace,
     vms,
 )
 from devmodel.cli.output import PROGRAM, show_error
@@ -47,6 +49,9 @@ EXAMPLES = """\
 
 - the same at every point of a grid, into one table; what is done is never done again:
   $ devmodel sweep sizes
+
+- the same as a page with pictures:
+  $ devmodel compare kv --json >kv.json; devmodel report kv.json
 
 - run one command in a guest, and get its exit code:
   $ devmodel run private -- dmesg
@@ -87,6 +92,9 @@ EXAMPLES = """\
   $ devmodel run private --trace out -- dm-model --ops 5000
   $ devmodel check out
 
+- see what guest, driver and device do, on one clock, in Perfetto:
+  $ devmodel trace private -- patterns kv
+
 exit codes:
   the guest command's own, for run and exec; the compiler's, for cc; otherwise
   0 done          1 what was asked for could not be done, or is wrong
@@ -110,7 +118,7 @@ def parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for module in (
         *(doctor, kernels, build, cache, run, vms, top, copy, cc),
-        *(demo, compare, sweep, probe, hmm_tests, check),
+        *(demo, compare, report, sweep, probe, hmm_tests, check, trace),
     ):
         module.add_commands(commands)
     return whole
@@ -140,6 +148,7 @@ def _main(words: list[str], separator: bool, command: list[str]) -> int:
     if separator and not getattr(options, "takes_command", False):
         parser().error(f"{options.command} takes no command after --")
     options.guest_command = command
+    options.command_line = [PROGRAM, *words, *(["--"] if separator else []), *command]
     verbose: int = getattr(options, "verbose", 0)
     _verbosity(verbose)
     try:

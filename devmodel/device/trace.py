@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import struct
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -119,8 +120,9 @@ class Trace:
     ) -> None:
         self.drain()
         at = self._room(1) * RECORD.itemsize
+        now = time.monotonic_ns()
         _STRUCT.pack_into(
-            self._bytes, at, kind, ctx, 0, va, bus, npages, rights, self.control, other
+            self._bytes, at, kind, ctx, now, va, bus, npages, rights, self.control, other
         )
 
     # The driver's side
@@ -152,7 +154,8 @@ class Trace:
     def hole(self) -> None:
         """Records of the driver's are not where they belong."""
         at = self._room(1) * RECORD.itemsize
-        _STRUCT.pack_into(self._bytes, at, TraceKind.HOLE, *[0] * 8)
+        now = time.monotonic_ns()
+        _STRUCT.pack_into(self._bytes, at, TraceKind.HOLE, 0, now, *[0] * 6)
 
     # The device's side
 
@@ -189,6 +192,7 @@ class Trace:
         if not vpns.size:
             return
         self.drain()
+        now = time.monotonic_ns()
         rights = PTE_WRITE if write else 0
         starts, lengths = _runs(self._shift, bus, vpns << np.uint64(self._shift))
         walks = np.add.reduceat(walked.astype(np.uint64), starts)
@@ -196,7 +200,7 @@ class Trace:
             part = slice(first, first + _BUFFERED)
             at = self._room(starts[part].size)
             rows = self._records[at : self._used]
-            rows["kind"], rows["ctx"], rows["seq"] = TraceKind.ACCESS, ctx, 0
+            rows["kind"], rows["ctx"], rows["seq"] = TraceKind.ACCESS, ctx, now
             rows["va"] = vpns[starts[part]] << np.uint64(self._shift)
             rows["bus"] = bus[starts[part]]
             rows["npages"], rows["rights"] = lengths[part], rights
@@ -205,6 +209,7 @@ class Trace:
     def copied(self, src: Addresses | None, dst: Addresses) -> None:
         """The copy engine moved whole pages, or filled them (`src` None)."""
         self.drain()
+        now = time.monotonic_ns()
         starts, lengths = _runs(self._shift, dst, dst if src is None else src)
         for first in range(0, starts.size, _BUFFERED):
             part = slice(first, first + _BUFFERED)
@@ -212,6 +217,7 @@ class Trace:
             rows = self._records[at : self._used]
             rows[:] = 0
             rows["kind"], rows["control"] = TraceKind.COPY, self.control
+            rows["seq"] = now
             rows["bus"] = dst[starts[part]]
             rows["other"] = TRACE_NONE if src is None else src[starts[part]]
             rows["npages"] = lengths[part]

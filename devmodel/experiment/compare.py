@@ -10,12 +10,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from devmodel.build.config import called
 from devmodel.errors import CommandTimeout, ConfigError, GuestError
-from devmodel.experiment import agreement, comparison, corpus, fleet, job
+from devmodel.experiment import agreement, comparison, corpus, fleet, job, provenance
 from devmodel.experiment.comparison import Row
 from devmodel.experiment.config import Experiment, Workload
 from devmodel.experiment.job import JobFailed, Ran, Texts
@@ -23,6 +24,7 @@ from devmodel.experiment.results import Result
 from devmodel.experiment.streams import Lines
 from devmodel.machine.config import MachineConfig
 from devmodel.machine.machine import Machine
+from devmodel.machine.rundir import VmInfo
 from devmodel.progress import Reporter
 
 DEVICE = "/dev/devmodel0"
@@ -35,9 +37,7 @@ INTERRUPTED = 128 + signal.SIGINT
 class ModelRun:
     """What came of one model, on one kernel."""
 
-    kernel: str = ""
-    """what `uname -r` says"""
-
+    vm: VmInfo
     rans: dict[str, list[Ran]] = field(default_factory=dict)
     """by workload, each run of it"""
     device_lost: str = "not tried"
@@ -47,7 +47,7 @@ class ModelRun:
     def rows(self, machine: MachineConfig) -> list[Row]:
         """A row for each run."""
         return [
-            Row(ran, self.device_lost, machine.policy, self.kernel)
+            Row(ran, self.device_lost, machine.policy, self.vm.kernel)
             for rans in self.rans.values()
             for ran in rans
         ]
@@ -67,7 +67,7 @@ class _Work:
     def __call__(self, vm: Machine, tell: Callable[[str], None]) -> ModelRun:
         model = vm.config.devices[0].model.value
         name = next(name for name, config in self._configs.items() if config == vm.config)
-        run = self.runs[name] = ModelRun(vm.kernel)
+        run = self.runs[name] = ModelRun(vm.info)
         if vm.run(["test", "-e", DEVICE]).exit_code:
             run.trouble.append(refusal(vm))
             return run
@@ -196,24 +196,34 @@ def _settle(runs: Mapping[str, ModelRun], workload: Workload) -> None:
 
 
 def run(
-    experiment: Experiment, *, json: bool, csv: Path | None, jobs: int, console: Console
+    experiment: Experiment,
+    *,
+    command: Sequence[str],
+    json: bool,
+    csv: Path | None,
+    report: Path | None,
+    jobs: int,
+    console: Console,
 ) -> int:
     """`devmodel compare`: progress and trouble go to `console`, the outcome to stdout.
 
-    0 if every run of every workload is checked under every model; if a guest failed, its exit
-    code; 130 if it was interrupted. ConfigError for a file that cannot be written.
+    `command` is what was typed, for those who want to do it again. 0 if every run of every
+    workload is checked under every model; if a guest failed, its exit code; 130 if it was
+    interrupted. ConfigError for a file that cannot be written.
     """
-    if csv is not None and not csv.parent.is_dir():
-        raise ConfigError(f"--csv: no folder {csv.parent}", hint="make it first")
+    for option, file in (("--csv", csv), ("--report", report)):
+        if file is not None and not file.parent.is_dir():
+            raise ConfigError(f"{option}: no folder {file.parent}", hint="make it first")
     configs = machines(experiment)
     runs, outcome = compare(experiment, configs, console, jobs=jobs)
     rows = [row for model, run in runs.items() for row in run.rows(configs[model])]
     # One workload's models stand below each other.
     order = [workload.title for workload in experiment.workloads]
     rows.sort(key=lambda row: order.index(row.result.workload))
+    vms = {model: run.vm for model, run in runs.items()}
+    data = comparison.as_object(rows, provenance.of(command, experiment, configs, vms))
     if json:
-        jsonlib.dump(comparison.as_object(rows), sys.stdout, indent=1)
-        print()
+        comparison.write_json(data, sys.stdout)
     else:
         comparison.show(rows, experiment.show, Console(highlight=False))
     trouble = [_told(row) for row in rows if row.ran.why]
@@ -225,10 +235,21 @@ def run(
     if csv is not None:
         # Last: that it cannot be written must not cost what is shown.
         comparison.write_csv(rows, csv)
+    if report is not None and rows:
+        _write_report(data, report)
+        console.print(f"report: {report}", markup=False, soft_wrap=True)
     if outcome is None:
         return INTERRUPTED
     whole = len(rows) == experiment.runs * len(configs)
     return outcome.exit_code or (0 if whole and not trouble else 1)
+
+
+def _write_report(data: Mapping[str, Any], path: Path) -> None:
+    # Only who wants one waits for what draws it.
+    from devmodel.experiment.report import page, pictures, saved
+
+    files = [saved.parse(data, path.stem)]
+    page.write(files, *pictures.of(files), path)
 
 
 def _told(row: Row) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TextIO
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -60,9 +61,37 @@ class Row:
         }
 
 
-def as_object(rows: Sequence[Row]) -> dict[str, Any]:
-    """``{"results": [...]}``, ready for JSON."""
-    return {"results": [row.as_dict() for row in rows]}
+def as_object(rows: Sequence[Row], made: Mapping[str, Any]) -> dict[str, Any]:
+    """``{"results": [...], "samples": [...], "made": {...}}``, ready for JSON.
+
+    A row for each run, and its samples, if there are any; `made` is where it all comes from.
+    """
+    return {
+        "results": [row.as_dict() for row in rows],
+        "samples": [
+            {
+                "model": row.result.model,
+                "workload": row.result.workload,
+                "run": row.ran.number,
+                **row.ran.samples.columns,
+            }
+            for row in rows
+            if len(row.ran.samples)
+        ],
+        "made": dict(made),
+    }
+
+
+def write_json(data: Mapping[str, Any], out: TextIO) -> None:
+    """One JSON object, in which each row has a line."""
+    parts = [f"{json.dumps(name)}: {_lines(value)}" for name, value in data.items()]
+    out.write("{" + ",\n".join(parts) + "}\n")
+
+
+def _lines(value: Any) -> str:
+    if not isinstance(value, list):
+        return json.dumps(value)
+    return "[" + ",".join(f"\n {json.dumps(row)}" for row in value) + "]"
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
-from devmodel.experiment import corpus, fleet, job, report
+from devmodel.experiment import corpus, fleet, job, summary
 from devmodel.experiment.config import Experiment, Text
 from devmodel.experiment.job import Texts
 from devmodel.experiment.results import Result
@@ -73,9 +73,9 @@ def run(models: Sequence[str], *, json: bool, console: Console) -> int:
     outcome = compare(models, console)
     results = list(outcome.results.values())
     if json:
-        jsonlib.dump(report.as_object(results, FIELDS), sys.stdout, indent=1)
+        jsonlib.dump(summary.as_object(results, FIELDS), sys.stdout, indent=1)
         print()
     else:
-        Console(highlight=False).print(report.table(results))
+        Console(highlight=False).print(summary.table(results))
     outcome.tell(console)
     return outcome.exit_code or (0 if all(result.checked for result in results) else 1)

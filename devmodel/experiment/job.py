@@ -13,6 +13,7 @@ from devmodel.errors import CommandTimeout, CopyFailed, GuestError
 from devmodel.experiment import streams
 from devmodel.experiment.config import Text, Workload
 from devmodel.experiment.results import BadResult, Result
+from devmodel.experiment.samples import Samples
 from devmodel.experiment.streams import Lines, Output
 from devmodel.machine.machine import Machine
 
@@ -20,6 +21,7 @@ FOLDER = PurePosixPath("/tmp")
 SIGNALLED = 128
 # What dm-stats ends with, like env and nice.
 NOT_RUN = (126, 127)
+NO_SAMPLES = Samples()
 
 Texts = Mapping[Text, Path]
 """where this machine has them"""
@@ -40,6 +42,8 @@ class Ran:
     """None if it did not end by itself"""
     output: Output | None = None
     why: str = ""
+    samples: Samples = NO_SAMPLES
+    """of all of it, also of what a program that reports leaves out"""
 
     def wrong(self, why: str) -> Ran:
         """The same, not right."""
@@ -60,8 +64,8 @@ def run(
     JobFailed if it cannot be put there, takes too long, or ends without a result.
     """
     lines, output = Lines(tell), Output()
-    result, code = _counted(vm, workload, seconds, texts, lines, output)
-    ran = Ran(result, number, code, output)
+    result, samples, code = _counted(vm, workload, seconds, texts, lines, output)
+    ran = Ran(result, number, code, output, samples=samples)
     if workload.reports:
         ran = _reported(ran, lines, vm)
     if why := _objection(ran, workload, lines):
@@ -74,8 +78,11 @@ def run(
 
 def _counted(
     vm: Machine, workload: Workload, seconds: float, texts: Texts, lines: Lines, output: Output
-) -> tuple[Result, int]:
-    """What dm-stats counted around the workload, and the exit code. JobFailed if it did not."""
+) -> tuple[Result, Samples, int]:
+    """What dm-stats counted around the workload, how things stood meanwhile, and the exit code.
+
+    JobFailed if it did not.
+    """
     folder = FOLDER / workload.title
     counts = f"{folder}.stats"
     words = shlex.join(["dm-stats", "--json", "--output", counts, "--", *workload.words])
@@ -93,7 +100,8 @@ def _counted(
     counted = vm.run(f"cat {counts}; rm -rf {folder} {counts}")
     result = Result.blank(vm.config.devices[0].model.value, workload.title)
     try:
-        return replace(result.told(counted.stdout), checked=True), done.exit_code
+        result = replace(result.told(counted.stdout), checked=True)
+        return result, Samples.told(counted.stdout), done.exit_code
     except BadResult as error:
         what = "could not be run" if done.exit_code in NOT_RUN else "was not counted"
         raise JobFailed(f"{what}: {lines.last}", details=f"{error}\n{lines.text}") from error

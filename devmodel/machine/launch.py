@@ -89,6 +89,7 @@ def launch(
         config=config.model_dump_json(),
         kernel=built.kernel.release,
         accelerator=accelerator.name,
+        qemu=".".join(map(str, built.emulator.version)),
         started=time.time(),
         keeper=options.keeper,
     )

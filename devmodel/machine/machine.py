@@ -34,6 +34,7 @@ from devmodel.machine import accel, copies, host, rundir
 from devmodel.machine.config import MachineConfig
 from devmodel.machine.console import Event
 from devmodel.machine.launch import Options, Running, explain, launch
+from devmodel.machine.rundir import VmInfo
 from devmodel.machine.shell import GuestShell, Result, ShellGone
 from devmodel.machine.stream import ShellTimeout
 from devmodel.machine.supervisor import Supervisor
@@ -189,14 +190,9 @@ class Machine:
         return self._up.folder.name
 
     @property
-    def accelerator(self) -> str:
-        """How QEMU runs the guest's instructions: kvm or tcg."""
-        return self._up.info.accelerator
-
-    @property
-    def kernel(self) -> str:
-        """What `uname -r` says."""
-        return self._up.info.kernel
+    def info(self) -> VmInfo:
+        """What it is made of: kernel, QEMU, accelerator."""
+        return self._up.info
 
     @property
     def ready_seconds(self) -> float:

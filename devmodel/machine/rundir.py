@@ -53,6 +53,8 @@ class VmInfo:
     config: str = ""
     kernel: str = ""
     accelerator: str = ""
+    qemu: str = ""
+    """its version"""
     started: float = 0.0
     """seconds since the epoch"""
     ending: str = ""

@@ -402,6 +402,9 @@ struct devmodel_fault_record {
 /*
  * What happened. Fields that a kind does not name are 0.
  *
+ * seq is the time: of the guest in the driver's records, where it rises with every record of the
+ * module, over all devices; of the host in the device's.
+ *
  * REGISTER: ctx; other: the address space, the same number for its mirrors on other devices.
  * RELEASE: ctx, which the device uses no longer.
  * MAP: ctx, va, npages, bus, rights (of PTE_*): written before the entries are.
@@ -422,7 +425,7 @@ struct devmodel_trace_record {
 	__u32 kind;
 	/* context (PASID) */
 	__u32 ctx;
-	/* driver: rises with every record of the module, over all devices */
+	/* ns of the writer's monotonic clock, see above */
 	__u64 seq;
 	/* first page, a device virtual address */
 	__u64 va;

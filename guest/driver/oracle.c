@@ -20,12 +20,18 @@
 
 #define TIMEOUT_NS	(10 * NSEC_PER_SEC)
 
-/* Of the records of all devices. Time goes on over a reload, faster than records. */
+/* The last one's, of the records of all devices. Time goes on over a reload. */
 static atomic64_t sequence;
 
-void devmodel_oracle_init(void)
+/* The time, in the order of calls: no two get the same. */
+static u64 next_moment(void)
 {
-	atomic64_set(&sequence, ktime_get_ns());
+	s64 last = atomic64_read(&sequence), now;
+
+	do {
+		now = max_t(s64, ktime_get_ns(), last + 1);
+	} while (!atomic64_try_cmpxchg(&sequence, &last, now));
+	return now;
 }
 
 /**
@@ -48,7 +54,7 @@ void devmodel_oracle_write(struct devmodel_dev *dev, struct devmodel_trace_recor
 		record.control = READ_ONCE(dev->control.index);
 	while (!devmodel_is_lost(dev)) {
 		spin_lock_irqsave(&dev->trace_lock, flags);
-		record.seq = atomic64_inc_return(&sequence);
+		record.seq = next_moment();
 		written = !devmodel_is_lost(dev) &&
 			  devmodel_ring_produce(dev, &dev->trace_ring, &record);
 		spin_unlock_irqrestore(&dev->trace_lock, flags);

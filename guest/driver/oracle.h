@@ -7,7 +7,6 @@
 
 struct devmodel_mirror;
 
-void devmodel_oracle_init(void);
 void devmodel_oracle_write(struct devmodel_dev *dev, struct devmodel_trace_record record);
 void devmodel_oracle_map(struct devmodel_mirror *mirror, unsigned long start,
 			 unsigned long npages, u64 pte);

@@ -435,7 +435,6 @@ static int __init driver_init_module(void)
 {
 	int ret;
 
-	devmodel_oracle_init();
 	ret = devmodel_fault_queues_init();
 	if (ret)
 		return ret;

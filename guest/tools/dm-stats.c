@@ -15,13 +15,14 @@
 
 #include "../lib/libdevmodel.h"
 #include "../uapi/devmodel_stats.h"
+#include "samples.h"
 
 /*
- * How often HBM is looked at while a command runs, at most. Where it is a node,
- * its pages are counted one by one: a hundredth of the time may go into it.
+ * How often is looked while a command runs, at most. Where HBM is a node, its
+ * pages are counted one by one: a fiftieth of a processor may go into it.
  */
-#define LOOK_SECONDS	0.02
-#define COMMANDS_SHARE	100
+#define LOOK_SECONDS	0.002
+#define COMMANDS_SHARE	50
 /* As of env and nice: no fault of the command's. */
 #define NOT_FOUND	127
 #define NOT_RUN		126
@@ -37,7 +38,8 @@ static int usage(int code)
 	       "The counters of the driver and the device since the driver took it, over all\n"
 	       "processes; what is held now does not count this program itself.\n"
 	       "Over a command: by how much those rose that only rise, the most HBM that was seen\n"
-	       "in use, and the time; on stderr if no file is named. The exit code is the command's,\n"
+	       "in use, and the time; on stderr if no file is named. In JSON, samples has how all that\n"
+	       "stood meanwhile. The exit code is the command's,\n"
 	       "128 + N if signal N ended it, 127 or 126 if it cannot be run, 125 for what else is\n"
 	       "amiss. Example: dm-stats -- dm-run sum @1048576 131072\n");
 	return code;
@@ -62,10 +64,10 @@ static struct devmodel_stats look(int dev, int code)
 
 /*
  * All numbers, the first ones as what they are above @before. In JSON, @first
- * stands before them: an object's beginning.
+ * stands before them: an object's beginning. If there are samples, they are its end.
  */
 static void show(FILE *out, bool json, const char *first, const struct devmodel_stats *before,
-		 const struct devmodel_stats *stats)
+		 const struct devmodel_stats *stats, const struct samples *samples)
 {
 	int i;
 
@@ -84,16 +86,25 @@ static void show(FILE *out, bool json, const char *first, const struct devmodel_
 			fprintf(out, "%-24s %llu %s\n", devmodel_stat[i].name, value,
 				devmodel_stat[i].unit);
 	}
+	if (json && samples) {
+		fprintf(out, ", \"samples\": ");
+		samples_print(out, samples);
+	}
 	if (json)
 		fprintf(out, "}\n");
 }
 
-static double now(void)
+static double seconds(clockid_t clock)
 {
 	struct timespec time;
 
-	clock_gettime(CLOCK_MONOTONIC, &time);
+	clock_gettime(clock, &time);
 	return time.tv_sec + time.tv_nsec * 1e-9;
+}
+
+static double now(void)
+{
+	return seconds(CLOCK_MONOTONIC);
 }
 
 static pid_t start(char **words)
@@ -119,34 +130,39 @@ static pid_t start(char **words)
 }
 
 /*
- * Until the command has ended. Returns its exit code; @most is the most HBM that
- * was in use. SIGCHLD is blocked.
+ * Until the command has ended, which began at @begin. Returns its exit code;
+ * @most is the most HBM that was in use. SIGCHLD is blocked.
  */
-static int await(int dev, pid_t pid, uint64_t *most, bool has_hbm)
+static int await(int dev, pid_t pid, double begin, uint64_t *most, struct samples *samples)
 {
 	struct devmodel_stats stats;
 	struct timespec pause;
-	double begin, rest;
+	double at, start, rest;
 	sigset_t child;
 	int status;
 
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
 	while (waitpid(pid, &status, WNOHANG) != pid) {
-		begin = now();
-		if (has_hbm && !devmodel_stats(dev, &stats) && stats.hbm_bytes_in_use > *most)
-			*most = stats.hbm_bytes_in_use;
-		rest = (now() - begin) * COMMANDS_SHARE;
-		rest = rest < LOOK_SECONDS ? LOOK_SECONDS : rest;
+		start = seconds(CLOCK_PROCESS_CPUTIME_ID);
+		at = now() - begin;
+		if (!devmodel_stats(dev, &stats)) {
+			if (stats.hbm_bytes_in_use > *most)
+				*most = stats.hbm_bytes_in_use;
+			samples_add(samples, at, samples_resident(pid), &stats);
+		}
+		rest = (seconds(CLOCK_PROCESS_CPUTIME_ID) - start) * COMMANDS_SHARE;
+		rest = rest < samples->interval ? samples->interval : rest;
 		pause.tv_sec = rest;
 		pause.tv_nsec = (rest - pause.tv_sec) * 1e9;
-		sigtimedwait(&child, NULL, has_hbm ? &pause : NULL);
+		sigtimedwait(&child, NULL, &pause);
 	}
 	return WIFSIGNALED(status) ? SIGNALLED + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
 static int over(int dev, bool json, FILE *out, char **words)
 {
+	static struct samples samples = { .interval = LOOK_SECONDS };
 	struct devmodel_stats before = look(dev, OWN_FAULT), after;
 	uint64_t most = before.hbm_bytes_in_use;
 	char first[80] = "";
@@ -159,10 +175,12 @@ static int over(int dev, bool json, FILE *out, char **words)
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &child, NULL);
+	samples_add(&samples, 0, 0, &before);
 	begin = now();
-	code = await(dev, start(words), &most, before.hbm_bytes);
+	code = await(dev, start(words), begin, &most, &samples);
 	begin = now() - begin;
 	after = look(dev, OWN_FAULT);
+	samples_add(&samples, begin, 0, &after);
 	if (after.hbm_bytes_in_use < most)
 		after.hbm_bytes_in_use = most;
 	if (json)
@@ -170,7 +188,7 @@ static int over(int dev, bool json, FILE *out, char **words)
 			 begin);
 	else
 		fprintf(out, "%-24s %d\n%-24s %.3f s\n", "exit_code", code, "wall_seconds", begin);
-	show(out, json, first, &before, &after);
+	show(out, json, first, &before, &after, &samples);
 	return code;
 }
 
@@ -217,7 +235,7 @@ int main(int argc, char **argv)
 		code = over(dev, json, out, argv + optind);
 	} else {
 		stats = look(dev, 1);
-		show(out, json, "{", &zero, &stats);
+		show(out, json, "{", &zero, &stats, NULL);
 	}
 	return code;
 }

@@ -98,17 +98,29 @@ class CompareMachine(FakeMachine):
 
 
 def run_this(
-    experiment: Experiment, csv: Path | None = None, jobs: int = 1, as_json: bool = True
+    experiment: Experiment,
+    csv: Path | None = None,
+    jobs: int = 1,
+    as_json: bool = True,
+    report: Path | None = None,
 ) -> tuple[int, str]:
     shown = io.StringIO()
     console = Console(file=shown, width=100)
-    code = compare.run(experiment, json=as_json, csv=csv, jobs=jobs, console=console)
+    code = compare.run(
+        experiment,
+        command=["devmodel", "compare"],
+        json=as_json,
+        csv=csv,
+        report=report,
+        jobs=jobs,
+        console=console,
+    )
     return code, shown.getvalue()
 
 
 def results(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     data = json.loads(capsys.readouterr().out)
-    assert list(data) == ["results"]
+    assert list(data) == ["results", "samples", "made"]
     found: list[dict[str, Any]] = data["results"]
     return found
 

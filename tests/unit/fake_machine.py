@@ -14,6 +14,7 @@ from devmodel.abi.counters import Counted
 from devmodel.errors import LaunchFailed
 from devmodel.experiment import fleet
 from devmodel.machine.config import MachineConfig
+from devmodel.machine.rundir import VmInfo
 from devmodel.machine.shell import Result as Done
 
 AGENT = 4711
@@ -29,8 +30,9 @@ class FakeMachine:
         self.config = config
         self.model: str = config.devices[0].model.value
         self.folder = Path("/vms") / self.model
-        self.kernel = config.kernel.series or "7.2.0"
         self.devices = [SimpleNamespace(pid=AGENT)]
+        kernel = config.kernel.series or "7.2.0"
+        self.info = VmInfo(self.model, 1, "running", kernel=kernel, qemu="11.0", accelerator="tcg")
 
     @property
     def qemu_pid(self) -> int:
@@ -58,6 +60,7 @@ COUNTED = {
     **{field.name: ROW[field.name] for field in Counted.FIELDS},
     "wall_seconds": 0.5,
     "hbm_bytes_in_use": 4096,
+    "samples": {"seconds": [0.0, 0.5], "hbm_bytes_in_use": [0, 4096], "of no interest": []},
 }
 
 

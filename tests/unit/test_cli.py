@@ -43,6 +43,8 @@ COMMANDS = (
     "get",
     "cc",
     "demo",
+    "report",
+    "trace",
     "compare",
     "sweep",
     "probe",

@@ -11,6 +11,7 @@ from fake_guest import KEYS, SHIPPED, CompareMachine, install_guest, results, ru
 from fake_machine import AGENT, FakeMachine
 from test_results import ROW
 
+import devmodel
 from devmodel.cli import main as cli
 from devmodel.errors import (
     CommandTimeout,
@@ -55,6 +56,39 @@ def test_every_workload_under_every_model(
     assert killed == [(AGENT, signal.SIGKILL)] * 2
     assert "private: ping-pong" in progress
     assert sorted(FakeMachine.closed) == ["mirror", "private"]
+
+
+def test_samples_and_where_results_come_from(capsys: pytest.CaptureFixture[str]) -> None:
+    run("kv", models="private")
+    data = json.loads(capsys.readouterr().out)
+    assert data["samples"] == [
+        {
+            "model": "private",
+            "workload": "kv",
+            "run": 1,
+            "seconds": [0.0, 0.5],
+            "hbm_bytes_in_use": [0, 4096],
+        }
+    ]
+    made = data["made"]
+    assert made["command"] == ["devmodel", "compare"]
+    assert made["devmodel"] == devmodel.__version__
+    machine = made["machines"]["private"]
+    assert (machine["kernel"], machine["qemu"], machine["accelerator"]) == ("7.2.0", "11.0", "tcg")
+    assert machine["config"]["devices"][0]["model"] == "private"
+    assert [item["name"] for item in made["experiment"]["workloads"]] == ["kv"]
+    assert made["host"]["memory_bytes"] > 0
+
+
+def test_a_report_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "table.html"
+    experiment = Experiment.load(DEFAULT).chosen(["kv"])
+    code, said = run_this(experiment, report=file)
+    assert code == 0
+    assert f"report: {file}" in said
+    assert "5 of 5 runs are right" in file.read_text()
+    with pytest.raises(ConfigError, match="--report: no folder"):
+        run_this(experiment, report=tmp_path / "no" / "table.html")
 
 
 def test_what_came_of_a_model_is_shown_at_once_and_whole(

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from devmodel.abi.counters import Counted
-from devmodel.experiment import report
+from devmodel.experiment import summary
 from devmodel.experiment.results import BadResult, Result
 
 ROW: dict[str, Any] = {
@@ -76,7 +76,7 @@ def test_the_hit_rate() -> None:
 
 
 def test_the_object_for_machines() -> None:
-    assert report.as_object([row(), row(model="mirror")], ["checked", "model"]) == {
+    assert summary.as_object([row(), row(model="mirror")], ["checked", "model"]) == {
         "results": [{"checked": True, "model": "private"}, {"checked": True, "model": "mirror"}]
     }
 
@@ -93,7 +93,7 @@ def test_of_what_failed_nothing_is_known() -> None:
 def test_the_table_fits_80_columns_uncut() -> None:
     out = io.StringIO()
     results = [row(), row(model="coherent", checked=False, tlb_hits=0, tlb_misses=0)]
-    Console(file=out, width=80).print(report.table(results))
+    Console(file=out, width=80).print(summary.table(results))
     text = out.getvalue()
     for shown in ("1234567", "12345", "1024.0", "1.5", "99.9%", "256.0", "12.50", "coherent"):
         assert shown in text
@@ -105,5 +105,5 @@ def test_the_table_fits_80_columns_uncut() -> None:
 
 def test_an_empty_table() -> None:
     out = io.StringIO()
-    Console(file=out, width=80).print(report.table([]))
+    Console(file=out, width=80).print(summary.table([]))
     assert "no results" in out.getvalue()

@@ -27,7 +27,7 @@ from devmodel.machine.shell import Result as Done
 class SweepMachine(CompareMachine):
     """One that is started and closed by hand."""
 
-    accelerator = "tcg"
+    info = SimpleNamespace(accelerator="tcg")
     boots: ClassVar[list[str]] = []
     ends: ClassVar[list[str]] = []
     kills: ClassVar[list[str]] = []

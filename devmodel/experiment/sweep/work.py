@@ -175,7 +175,7 @@ class _Guest:
         except BaseException as error:
             self._end(error)
             raise
-        self._where = replace(self._where, accelerator=vm.accelerator)
+        self._where = replace(self._where, accelerator=vm.info.accelerator)
         return vm
 
     def _end(self, cause: BaseException | None) -> None:
