@@ -358,7 +358,9 @@ def plain(records: list[TraceRecord]) -> set[tuple[Kind, int]]:
     pages_of = {at: range(r.va // PAGE, r.va // PAGE + r.npages) for at, r in enumerate(records)}
     for at, r in enumerate(records):
         if r.kind == TraceKind.CONTROL and r.rights == ControlOp.CONTEXT_CREATE:
+            # Another address space: nothing that was said before is said of it.
             invalidates.pop(r.ctx, None)
+            pending = [(ctx, page) for ctx, page in pending if ctx != r.ctx]
         if r.kind == TraceKind.CONTROL and r.rights == ControlOp.INVALIDATE:
             invalidates[r.ctx] = at
         if r.kind == TraceKind.DIRTY:
