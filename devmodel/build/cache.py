@@ -16,6 +16,7 @@ from pathlib import Path
 
 from devmodel import paths
 from devmodel.build import disk
+from devmodel.errors import HostNotReady
 
 
 def key(**inputs: object) -> str:
@@ -64,10 +65,17 @@ def size(path: Path) -> int:
 def locked(path: Path, on_wait: Callable[[str], None] = lambda _: None) -> Iterator[None]:
     """While it is entered, no other process is in here for the same `path`.
 
-    `on_wait` is told if one is, and this one waits for it, however long that takes.
+    `on_wait` is told if one is, and this one waits for it, however long that takes. HostNotReady
+    if the cache cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with (path.parent / f".{path.name}.lock").open("w") as lock:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock_file = (path.parent / f".{path.name}.lock").open("w")
+    except OSError as error:
+        raise HostNotReady(
+            f"{error.filename}: {error.strerror}", hint="set DEVMODEL_CACHE to a folder of yours"
+        ) from error
+    with lock_file as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

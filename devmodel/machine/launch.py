@@ -32,6 +32,8 @@ PORT_SECONDS = 15.0
 END_SECONDS = 3.0
 # sun_path has 108 bytes, of which the last one is 0.
 SOCKET_PATH = 107
+# What QEMU says of a port that another has.
+PORT_TAKEN = "Could not set up host forwarding rule"
 
 
 @dataclass(frozen=True)
@@ -281,7 +283,10 @@ def _failed(supervisor: Supervisor, folder: Path, message: str, details: str) ->
     output = consoles.tail(log)
     if code is not None:
         said = output.splitlines()[-1:] or ["it said nothing"]
-        message = f"{message}: QEMU {ended(code)}: {said[0]}"
+        details = f"{message}\n{details}"
+        message = f"QEMU {ended(code)}: {said[0]}"
+        if PORT_TAKEN in said[0]:
+            return LaunchFailed(message, hint="is that port in use? name another", details=details)
     return LaunchFailed(
         message,
         hint=f"logs are in {folder}",

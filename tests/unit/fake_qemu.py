@@ -1,6 +1,7 @@
 """A QEMU that is none: speaks as much QMP as its first word says, and boots nothing.
 
 ends      ends at once, with a word
+taken     ends at once, because another has a port
 silent    greets, takes what capabilities come, and then answers nothing
 refuses   answers every command but `cont` with an error
 quits     ends when it is asked for the guest's port
@@ -35,6 +36,8 @@ def main() -> None:
     mode, line = sys.argv[1], " ".join(sys.argv)
     if mode == "ends":
         sys.exit("fake QEMU: no such machine")
+    if mode == "taken":
+        sys.exit("fake QEMU: -netdev user: Could not set up host forwarding rule 'tcp::80-:80'")
     sockets = {
         name: socket.socket(fileno=int(re.search(rf"id={name},fd=(\d+)", line)[1]))  # type: ignore[index]
         for name in ("qmp", "console")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from devmodel.build import cache
+from devmodel.errors import HostNotReady
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +45,19 @@ def test_one_file_cannot_pass_for_two(tmp_path: Path) -> None:
     before = cache.hash_files([one, two], tmp_path)
     one.write_text("1b\0False\0002")
     assert cache.hash_files([one], tmp_path) != before
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may write anywhere, but not below a file."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DEVMODEL_CACHE", str(tmp_path / "file/cache"))
+    said = "Not a directory; set DEVMODEL_CACHE to a folder of yours"
+    with pytest.raises(HostNotReady, match=said), cache.locked(cache.folder("things", "abc")):
+        pass
+    with pytest.raises(HostNotReady, match=said):
+        cache.obtain("things", "abc", lambda _: None)
 
 
 def test_an_entry_is_built_once() -> None:

@@ -55,11 +55,17 @@ def start(folder: Path, mode: str, *, gdb: bool = False) -> None:
 def test_a_qemu_that_ends_is_the_reason_in_vm_json(tmp_path: Path) -> None:
     with pytest.raises(LaunchFailed) as caught:
         start(tmp_path, "ends")
-    assert "QEMU ended with 1: fake QEMU: no such machine; " in str(caught.value)
+    assert str(caught.value).startswith("QEMU ended with 1: fake QEMU: no such machine; ")
     ((folder, info),) = rundir.everything()
     assert (info.state, info.exit_code) == ("ended", ExitCode.LAUNCH)
     assert info.ending == str(caught.value)
     assert not (folder / "key").exists()
+
+
+def test_a_port_that_another_has(tmp_path: Path) -> None:
+    with pytest.raises(LaunchFailed, match="rule 'tcp::80-:80'; is that port in use") as caught:
+        start(tmp_path, "taken")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_debugger_is_told_where_its_socket_is(
