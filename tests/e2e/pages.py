@@ -14,13 +14,15 @@ block says what is not as usual with it::
 
     % not run by tests: takes minutes to build
     % exits with 2
+
+- A ``diff`` block is a change to the tree that the folder is a copy of.
 """
 
 import doctest
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,17 +56,30 @@ class Command:
     skip: str = ""
 
 
-def parse(text: str) -> Iterator[File | Command]:
-    """What stands in a page, from top to bottom."""
+@dataclass(frozen=True)
+class Change:
+    """A change that a page shows: a unified diff, with a heading for each file."""
+
+    line: int
+    diff: str
+
+
+Step = File | Command | Change
+
+
+def parse(text: str, first: int = 1) -> Iterator[Step]:
+    """What stands in a page, or in a part that begins with its line `first`, top to bottom."""
     end = 0
     for fence in FENCE.finditer(text):
-        said = {kind: words for kind, words in COMMENT.findall(text, end, fence.start())}
+        said = dict(COMMENT.findall(text, end, fence.start()))
         end = fence.end()
-        line = text.count("\n", 0, fence.start()) + 2
+        line = text.count("\n", 0, fence.start()) + first + 1
         language, body = fence.groups()
         if language == "console":
             skip = said.get("not run by tests: ", "")
             yield from _commands(body, line, int(said.get("exits with ", 0)), skip)
+        elif language == "diff":
+            yield Change(line, body)
         elif name := FILE.match(body):
             yield File(line, name[1], body)
 
@@ -86,15 +101,33 @@ def _commands(body: str, line: int, exit_code: int, skip: str) -> Iterator[Comma
         yield Command(at, words, output, exit_code, skip)
 
 
-def run(page: Path, folder: Path, seconds: float) -> None:
-    """Write and run in `folder` all that is in a page. PageError says what does not hold."""
-    for step in parse(page.read_text()):
+def run(page: Path, steps: Iterable[Step], folder: Path, seconds: float) -> None:
+    """Write, change and run in `folder` what a page has. PageError says what does not hold."""
+    for step in steps:
         if isinstance(step, File):
             path = folder / step.name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(step.text)
+        elif isinstance(step, Change):
+            _apply(step, page, folder)
         elif not step.skip:
             _run(step, page, folder, seconds)
+
+
+def _apply(step: Change, page: Path, folder: Path) -> None:
+    done = subprocess.run(
+        ["git", "apply", "--verbose", "-"],
+        cwd=folder,
+        input=step.diff,
+        capture_output=True,
+        text=True,
+        # Where the copy lies in somebody's repository, it is not that one's.
+        env=os.environ | {"GIT_CEILING_DIRECTORIES": str(folder.parent)},
+        check=False,
+    )
+    if done.returncode:
+        # Says which file and line a hunk is for, and what is not there.
+        raise PageError(f"{page.name}:{step.line}: the change does not apply\n{done.stderr}")
 
 
 def _run(step: Command, page: Path, folder: Path, seconds: float) -> None:

@@ -54,7 +54,7 @@ def person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.mark.parametrize("page", PAGES, ids=label)
 def test_a_page_holds(page: Path, person: Path) -> None:
-    pages.run(page, person, SECONDS)
+    pages.run(page, pages.parse(page.read_text()), person, SECONDS)
 
 
 @pytest.mark.parametrize("step", SKIPPED)
