@@ -16,7 +16,7 @@ boot_timeout              120      seconds until the guest must be ready
 trace                     false    keep every device's trace, for `devmodel check`
 policy                    in_place what a device's touch does where no program advised: in_place
                                    maps pages where they are, on_touch moves them to HBM first
-restarts                  3        times a minute that a device which dies gets a new agent; 0: never
+restarts                  3        times a minute that a device which dies gets a new agent
 kernel.series             best     "7.2", "7.2-own" and others, see `devmodel kernels`
 kernel.tree               none     your own kernel tree, built or not, instead of a series
 kernel.debug              false    KASAN, lockdep and friends
