@@ -77,6 +77,11 @@ def test_what_does_not_hold_is_named(was: str, becomes: str, message: str, tmp_p
         run(PAGE.replace(was, becomes), tmp_path)
 
 
+@pytest.mark.parametrize("expected", ["hello world", "hello ... world", "hello\n...", "...world"])
+def test_dots_stand_for_anything(expected: str, tmp_path: Path) -> None:
+    run(PAGE.replace("hello ...", expected), tmp_path)
+
+
 def test_output_before_a_command() -> None:
     with pytest.raises(pages.PageError, match="line 2: output before any command"):
         list(pages.parse("```console\nready\n```\n"))
