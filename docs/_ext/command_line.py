@@ -80,14 +80,11 @@ class CommandLine(SphinxDirective):
         """The sections."""
         self.env.note_reread()
         top = main.parser()
-        words = [*_text(top.description), *_block(top.epilog or "")]
-        sections = [
-            line for name, command in commands(top).items() for line in section(name, command)
-        ]
-        return [
-            *self.parse_text_to_nodes("\n".join(words)),
-            *self.parse_text_to_nodes("\n".join(sections), allow_section_headings=True),
-        ]
+        # All of it in sections: what stands outside of them would come behind them.
+        lines = ["## devmodel", "", *_text(top.description), *_block(top.epilog or "")]
+        for name, command in commands(top).items():
+            lines += section(name, command)
+        return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
