@@ -88,3 +88,17 @@ def test_what_the_readme_links_to_is_there() -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / "README.md").read_text())
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_whatever_is_to_be_typed_is_in_a_block_that_the_tests_run() -> None:
+    """In tutorial and how-tos, that is: tests/e2e/pages.py reads fences, in the first column."""
+    for page in (DOCS / "tutorial.md", *(DOCS / "howto").glob("*.md")):
+        assert re.findall(r"^\s+\$ .*", page.read_text(), re.MULTILINE) == [], page
+
+
+def test_a_reason_stands_before_what_it_is_about() -> None:
+    for page in (DOCS / "tutorial.md", *(DOCS / "howto").glob("*.md")):
+        said = re.findall(
+            r"^% (?:not run by tests: |exits with ).*\n(.*)", page.read_text(), re.MULTILINE
+        )
+        assert {*said} <= {"```console"}, page
