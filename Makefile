@@ -9,7 +9,7 @@ VENV := .venv
 # Empty for root.
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: demo test hmm-tests wheel install python clean
+.PHONY: demo test hmm-tests docs wheel install python clean
 
 demo: install
 	$(VENV)/bin/devmodel demo
@@ -28,6 +28,10 @@ test: $(VENV)/tests
 # KERNEL=6.1-own for another kernel, KERNEL=PATH for another kernel tree.
 hmm-tests: install
 	$(VENV)/bin/devmodel hmm-tests $(if $(KERNEL),--kernel $(KERNEL))
+
+# docs/_build/index.html; no network is needed once Sphinx is installed.
+docs: $(VENV)/docs
+	$(VENV)/bin/python -m sphinx -W -n -q -b html docs docs/_build
 
 # dist/*.whl, which works from anywhere; the same input gives the same bytes.
 wheel: $(VENV)/tests
@@ -57,6 +61,11 @@ $(VENV)/tests: $(VENV)/installed
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -e '.[test]'
 	@touch $@
 
+$(VENV)/docs: $(VENV)/installed
+	@echo 'installing what the documentation needs into $(VENV)'
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -e '.[docs]'
+	@touch $@
+
 # The caches of kernels and VMs are not in here: `devmodel cache`.
 clean:
-	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis

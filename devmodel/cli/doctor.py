@@ -17,6 +17,8 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "doctor",
         help="say whether this machine is ready, and what to do if not",
         description="Look at this machine. Exit code 0 if it is ready, 3 if not.",
+        epilog="examples:\n  $ devmodel doctor\n  $ devmodel doctor --json | jq .ready",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     parser.set_defaults(action=run)

@@ -39,13 +39,22 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="end a running guest",
         description="End a guest that `devmodel start` started; its logs stay. Guests of other "
         "programs (tests, notebooks, `devmodel run`) are ended by these.",
+        epilog="examples:\n  $ devmodel stop\n  $ devmodel stop second\n  $ devmodel stop --all",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_name(stop)
     stop.add_argument("--all", action="store_true", help="every one that devmodel start started")
     options.add_verbose(stop)
     stop.set_defaults(action=run_stop)
 
-    ps = commands.add_parser("ps", help="list guests", description="List the guests that run.")
+    ps = commands.add_parser(
+        "ps",
+        help="list guests",
+        description="List the guests that run.",
+        epilog="examples:\n  $ devmodel ps\n"
+        "  $ devmodel ps --all --json | jq '.[] | [.name, .ending]'",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     ps.add_argument("-a", "--all", action="store_true", help="those that ended, too")
     ps.add_argument("--json", action="store_true", help="as JSON")
     ps.set_defaults(action=run_ps)
@@ -69,6 +78,8 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="a shell in a running guest",
         usage="%(prog)s [NAME] [-- COMMAND [ARGUMENT ...]]",
         description="A shell (or a command on a terminal) in a running guest.",
+        epilog="examples:\n  $ devmodel ssh\n  $ devmodel ssh second -- top",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_name(ssh)
     options.add_verbose(ssh)
@@ -78,6 +89,9 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "logs",
         help="show a guest's logs, running or ended",
         description="Print the console's log of the guest NAME, or of the one started last.",
+        epilog="examples:\n  $ devmodel logs\n  $ devmodel logs second --agent 0\n"
+        "  $ ls $(devmodel logs --path)",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_name(logs)
     which = logs.add_mutually_exclusive_group()

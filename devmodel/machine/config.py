@@ -16,6 +16,7 @@ boot_timeout              120      seconds until the guest must be ready
 trace                     false    keep every device's trace, for `devmodel check`
 policy                    in_place what a device's touch does where no program advised: in_place
                                    maps pages where they are, on_touch moves them to HBM first
+restarts                  3        times a minute that a device which dies gets a new agent
 kernel.series             best     "7.2", "7.2-own" and others, see `devmodel kernels`
 kernel.tree               none     your own kernel tree, built or not, instead of a series
 kernel.make               false    make a tree that was built in its own folder there again, first
@@ -32,7 +33,7 @@ root                      initramfs  the guest's /: initramfs (the guest image's
                                    machine's, beneath a layer that goes away with the VM), or
                                    debian, a small one, with more packages as {debian: [python3]}
 shares[].host, .guest     none     a folder of the host's, and where the guest sees it
-shares[].readonly         true
+shares[].readonly         true     if not, the guest can write there
 ========================  =======  ============================================================
 
 Relative paths are relative to the file they stand in.

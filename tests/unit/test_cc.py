@@ -190,7 +190,7 @@ def test_an_example_builds_without_warnings(source: str, standard: str, here: Pa
 
 
 @pytest.mark.usefixtures("tools")
-@pytest.mark.parametrize("page", ["README.md", "docs/programs.md"])
+@pytest.mark.parametrize("page", ["docs/howto/own-program.md", "docs/programs.md"])
 def test_what_a_page_shows_compiles(page: str, here: Path) -> None:
     for block in re.findall(r"```c\n(.*?)```", (ROOT / page).read_text(), re.DOTALL):
         (here / "first.c").write_text(textwrap.dedent(block))

@@ -121,7 +121,9 @@ def test_help_names_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert usage_error([command, "--help"]) == 0
-    assert capsys.readouterr().out.startswith(f"usage: devmodel {command}")
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: devmodel {command}")
+    assert f"\n  $ devmodel {command}" in text.partition("\nexamples:")[2]
 
 
 @pytest.mark.parametrize(

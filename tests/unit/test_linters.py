@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ["devmodel", "tests", "guest"]
+FOLDERS = ["devmodel", "docs", "tests", "guest"]
 LINTERS = {
     "ruff check": ["ruff", "check", "--no-cache", *FOLDERS],
     "ruff format": ["ruff", "format", "--no-cache", "--check", *FOLDERS],
