@@ -22,6 +22,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 from devmodel import sizes
+from devmodel.build.root import RootConfig
 from devmodel.device.faults import Faults
 from devmodel.machine import config
 from devmodel.machine.config import MachineConfig
@@ -98,10 +99,12 @@ def explained() -> dict[str, tuple[str, str]]:
         for name in names:
             said = found[name][1] if name in found else ""
             found[name] = default, f"{said} {words}".strip()
-    faults = ModuleAnalyzer.for_module(Faults.__module__).find_attr_docs()
-    for name in Faults.model_fields:
-        words = " ".join(faults["Faults", name]).strip()
-        found[f"devices[].faults.{name}"] = "0", words
+    # What the table above says nothing of stands at the fields themselves.
+    for part, key in ((Faults, "devices[].faults"), (RootConfig, "root")):
+        said_there = ModuleAnalyzer.for_module(part.__module__).find_attr_docs()
+        for name, field in part.model_fields.items():
+            words = " ".join(said_there[part.__name__, name]).strip()
+            found[f"{key}.{name}"] = _default(field.default, ""), words
     return found
 
 
