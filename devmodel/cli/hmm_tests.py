@@ -10,6 +10,7 @@ EPILOG = """\
 examples:
   $ devmodel hmm-tests
   $ devmodel hmm-tests --kernel 7.2
+  $ devmodel hmm-tests --json | jq '.devices[] | [.device, .failed]'
   $ devmodel hmm-tests --kernel ~/linux
 
 Exit code 0 if nothing that the kernel's in-kernel test device passes fails on ours.
@@ -34,6 +35,9 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         default=Path("build"),
         help="where both KTAP logs go (default: build)",
     )
+    parser.add_argument(
+        "--json", action="store_true", help='print {"good", "devices": […]} on stdout'
+    )
     options.add_verbose(parser)
     parser.set_defaults(action=run)
 
@@ -45,4 +49,4 @@ def run(arguments: argparse.Namespace) -> int:
     config = MachineConfig.load(hmm_tests.CONFIG)
     config = config.model_copy(update={"kernel": options.kernel(arguments, config.kernel)})
     config.check_files()
-    return hmm_tests.run(config, arguments.out, console=output.stderr())
+    return hmm_tests.run(config, arguments.out, json=arguments.json, console=output.stderr())

@@ -12,6 +12,7 @@ from devmodel.errors import DevmodelError
 from devmodel.progress import Reporter
 
 PROGRAM = "devmodel"
+RESULT_HELP = '{"exit_code", "stdout", "stderr"} on stdout when the command has ended'
 
 
 def stderr() -> Console:
@@ -36,6 +37,11 @@ def show_error(error: DevmodelError, verbose: int) -> None:
 def binary(stream: TextIO) -> io.BufferedIOBase:
     """The bytes below a text stream, where a guest's output goes unchanged."""
     return cast(io.BufferedIOBase, stream.buffer)
+
+
+def streams() -> dict[str, io.BufferedIOBase]:
+    """Where a guest command's two outputs go, as they come."""
+    return {"stdout": binary(sys.stdout), "stderr": binary(sys.stderr)}
 
 
 def stdin() -> bytes | int:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from devmodel.cli import detached
 from devmodel.errors import CommandTimeout, DevmodelError
-from devmodel.machine import ending
+from devmodel.machine import ending, rundir
 from devmodel.machine.rundir import VmInfo
 from devmodel.machine.shell import GuestShell, ShellGone
 from devmodel.machine.stream import ShellTimeout
@@ -23,7 +23,7 @@ def shell(
     Its failures come out as what they mean: CommandTimeout, of `what` after `seconds`, if the
     guest goes on, and else why it does not answer any more.
     """
-    reached = GuestShell(info.port, (folder / "key").read_bytes(), info.host_key.encode())
+    reached = GuestShell(info.port, (folder / rundir.KEY).read_bytes(), info.host_key.encode())
     try:
         yield reached
     except ShellGone as error:

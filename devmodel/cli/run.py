@@ -2,7 +2,7 @@
 
 import argparse
 import shlex
-import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from devmodel import link
@@ -56,6 +56,12 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--timeout", metavar="SECONDS", type=float, default=3600.0, help="for the command"
     )
     parser.add_argument(
+        "--json",
+        action="store_true",
+        help=f"{output.RESULT_HELP}; with --ktap, not the KTAP but "
+        '{"good", "tests", "counts", "planned", "exit_code", "troubles"}',
+    )
+    parser.add_argument(
         "--bisect",
         action="store_true",
         help="make the kernel tree first, and end as `git bisect run` wants it",
@@ -69,19 +75,15 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     tests.add_argument(
         "--junit", metavar="FILE", type=Path, help="write the tests' results as JUnit XML"
     )
-    tests.add_argument(
-        "--json",
-        action="store_true",
-        help='print {"good", "tests", "counts", "planned", "exit_code", "troubles"} on stdout, '
-        "not the KTAP",
-    )
     parser.set_defaults(action=run, takes_command=True)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """The guest command's exit code."""
-    if (arguments.junit or arguments.json) and not arguments.ktap:
-        raise ConfigError("--junit and --json are about tests", hint="add --ktap")
+    if arguments.junit and not arguments.ktap:
+        raise ConfigError("--junit is about tests", hint="add --ktap")
+    if arguments.json and not arguments.guest_command:
+        raise ConfigError("--json: of which command?", hint="write it after --")
     config = options.load(arguments)
     if arguments.bisect:
         config = bisect.made(config, arguments.guest_command)
@@ -109,10 +111,11 @@ def run(arguments: argparse.Namespace) -> int:
             options.begin(arguments.guest_command, config),
             stdin=output.stdin(),
             timeout=arguments.timeout,
-            stdout=output.binary(sys.stdout),
-            stderr=output.binary(sys.stderr),
+            **({} if arguments.json else output.streams()),
         )
         code = result.exit_code
+    if arguments.json:
+        output.print_json(asdict(result))
     # Once the kernel had its last chance to complain.
     return bisect.of_command(code) if arguments.bisect else code
 

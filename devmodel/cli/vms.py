@@ -6,6 +6,7 @@ import shlex
 import shutil
 import sys
 import time
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from devmodel.cli import detached, options, output, reach
 from devmodel.errors import ConfigError, DevmodelError
 from devmodel.machine import rundir
 from devmodel.machine.rundir import VmInfo
+from devmodel.machine.shell import LOOPBACK
 
 HOLDER_COLUMNS = 80
 LOGS = {"console": "console.log", "dmesg": "dmesg", "qemu": "qemu.log", "keeper": "keeper.log"}
@@ -32,6 +34,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     options.add_config(start)
     start.add_argument("--name", help="another name than the description's")
     options.add_machine(start)
+    _add_json(start, "what `devmodel ps --json` has of it, not its name alone")
     start.set_defaults(action=run_start)
 
     stop = commands.add_parser(
@@ -44,6 +47,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     _add_name(stop)
     stop.add_argument("--all", action="store_true", help="every one that devmodel start started")
+    _add_json(stop, "what `devmodel ps --json` has of those that were ended")
     options.add_verbose(stop)
     stop.set_defaults(action=run_stop)
 
@@ -56,7 +60,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     ps.add_argument("-a", "--all", action="store_true", help="those that ended, too")
-    ps.add_argument("--json", action="store_true", help="as JSON")
+    _add_json(ps, "as JSON")
     ps.set_defaults(action=run_ps)
 
     execute = commands.add_parser(
@@ -70,6 +74,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     _add_name(execute)
     execute.add_argument("--timeout", metavar="SECONDS", type=float, default=3600.0)
+    _add_json(execute, output.RESULT_HELP)
     options.add_verbose(execute)
     execute.set_defaults(action=run_exec, takes_command=True)
 
@@ -82,6 +87,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_name(ssh)
+    _add_json(ssh, "start no shell: say how other programs log in there")
     options.add_verbose(ssh)
     ssh.set_defaults(action=run_ssh, takes_command=True)
 
@@ -94,6 +100,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_name(logs)
+    _add_json(logs, "the log's path and its lines")
     which = logs.add_mutually_exclusive_group()
     which.add_argument("--dmesg", action="store_const", dest="which", const="dmesg")
     which.add_argument(
@@ -107,6 +114,10 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     which.add_argument("--path", action="store_true", help="print the folder of all logs")
     options.add_verbose(logs)
     logs.set_defaults(action=run_logs, which="console")
+
+
+def _add_json(parser: argparse.ArgumentParser, words: str) -> None:
+    parser.add_argument("--json", action="store_true", help=words)
 
 
 def _add_name(parser: argparse.ArgumentParser) -> None:
@@ -131,7 +142,11 @@ def run_start(arguments: argparse.Namespace) -> int:
         return 0
     if extra.gdb:
         raise ConfigError("start does not wait for a debugger", hint="use devmodel run --gdb")
-    print(detached.start(config, extra))
+    name = detached.start(config, extra)
+    if arguments.json:
+        output.print_json(_described(*rundir.running(name)))
+    else:
+        print(name)
     return 0
 
 
@@ -148,12 +163,15 @@ def run_stop(arguments: argparse.Namespace) -> int:
         for _, info in chosen:
             if not info.ours:
                 raise ConfigError(_holder(info), hint="end it there: stop ends no such process")
-    code = 0
+    code, rows = 0, []
     for folder, _ in chosen:
         info = detached.stop(folder)
+        rows.append(_described(folder, info))
         if info.ending:
             output.show_error(DevmodelError(f"{info.name}: {info.ending}"), 0)
         code = code or info.exit_code
+    if arguments.json:
+        output.print_json(rows)
     return code
 
 
@@ -178,31 +196,34 @@ def _holder(info: VmInfo) -> str:
     return f"{info.name} is held by process {info.pid}: {shown or 'unknown'}"
 
 
+def _described(folder: Path, info: VmInfo) -> dict[str, object]:
+    """A VM for machines."""
+    return {
+        "name": info.name,
+        "state": info.state,
+        "pid": info.pid,
+        "keeper": info.keeper,
+        "port": info.port,
+        "devices": _models(info),
+        "lost_devices": list(info.lost_devices),
+        "device_states": _states(info),
+        "generations": [count + 1 for count in info.restarts],
+        "restarts": list(info.restarts),
+        "kernel": info.kernel,
+        "accelerator": info.accelerator,
+        "started": info.started,
+        "ending": info.ending,
+        "folder": str(folder),
+    }
+
+
 def run_ps(arguments: argparse.Namespace) -> int:
     """0; a table, or JSON, on stdout."""
-    rows = []
-    for folder, info in rundir.everything():
-        if info.state == "ended" and not arguments.all:
-            continue
-        rows.append(
-            {
-                "name": info.name,
-                "state": info.state,
-                "pid": info.pid,
-                "keeper": info.keeper,
-                "port": info.port,
-                "devices": _models(info),
-                "lost_devices": list(info.lost_devices),
-                "device_states": _states(info),
-                "generations": [count + 1 for count in info.restarts],
-                "restarts": list(info.restarts),
-                "kernel": info.kernel,
-                "accelerator": info.accelerator,
-                "started": info.started,
-                "ending": info.ending,
-                "folder": str(folder),
-            }
-        )
+    rows = [
+        _described(folder, info)
+        for folder, info in rundir.everything()
+        if info.state != "ended" or arguments.all
+    ]
     if arguments.json:
         output.print_json(rows)
         return 0
@@ -233,18 +254,33 @@ def run_exec(arguments: argparse.Namespace) -> int:
     folder, info = rundir.running(arguments.name)
     shown = f"`{shlex.join(arguments.guest_command)}`"
     with reach.shell(folder, info, shown, arguments.timeout) as shell:
-        return shell.run(
+        streams = {} if arguments.json else output.streams()
+        done = shell.run(
             options.begin(arguments.guest_command, detached.config_of(info)),
             stdin=output.stdin(),
             timeout=arguments.timeout,
-            stdout=output.binary(sys.stdout),
-            stderr=output.binary(sys.stderr),
-        ).exit_code
+            **streams,
+        )
+    if arguments.json:
+        output.print_json(asdict(done))
+    return done.exit_code
 
 
 def run_ssh(arguments: argparse.Namespace) -> int:
     """The exit code of the guest's shell."""
     folder, info = rundir.running(arguments.name)
+    if arguments.json:
+        # What belongs into a known_hosts file, too: nobody else is to be taken for this guest.
+        output.print_json(
+            {
+                "host": LOOPBACK,
+                "port": info.port,
+                "user": "root",
+                "key": str(folder / rundir.KEY),
+                "known_hosts": f"[{LOOPBACK}]:{info.port} {info.host_key}",
+            }
+        )
+        return 0
     with reach.shell(folder, info) as shell:
         return shell.interactive(options.begin(arguments.guest_command, detached.config_of(info)))
 
@@ -260,13 +296,20 @@ def run_logs(arguments: argparse.Namespace) -> int:
         raise ConfigError("no VM was started yet", hint="devmodel start starts one")
     folder, info = max(found, key=lambda item: item[1].started)
     if arguments.path:
-        print(folder)
+        if arguments.json:
+            output.print_json({"name": info.name, "folder": str(folder)})
+        else:
+            print(folder)
         return 0
     name = LOGS[arguments.which] if arguments.agent is None else f"agent{arguments.agent}.log"
     path = folder / name
     if not path.exists():
         hint = "it is kept when the VM ends" if name == "dmesg" else f"there are: {_names(folder)}"
         raise ConfigError(f"{info.name} has no {name}", hint=hint)
+    if arguments.json:
+        lines = path.read_text(errors="replace").splitlines()
+        output.print_json({"name": info.name, "log": str(path), "lines": lines})
+        return 0
     # What QEMU says means little without what it was asked.
     for part in (folder / rundir.COMMAND, path) if name == LOGS["qemu"] else (path,):
         with contextlib.suppress(FileNotFoundError), part.open("rb") as log:

@@ -8,6 +8,7 @@ inside the kernel.
 from __future__ import annotations
 
 import io
+import json as jsonlib
 import re
 import time
 from collections.abc import Sequence
@@ -77,17 +78,38 @@ class Judgement:
     times: dict[str, float]
     """seconds of each test"""
 
+    def as_dict(self) -> dict[str, object]:
+        """For machines."""
+        return {
+            "device": self.device,
+            "passed": self.passed,
+            "failed": self.failed,
+            "skipped": self.skipped,
+            "seconds": round(self.seconds, 3),
+            "tests": [
+                {"name": name, "outcome": outcome, "seconds": round(self.times.get(name, 0.0), 3)}
+                for name, outcome in self.cases.items()
+            ],
+        }
+
     def __str__(self) -> str:
         counts = f"pass:{self.passed} fail:{self.failed} skip:{self.skipped}"
         return f"{self.device}: {counts} seconds:{self.seconds:.1f}"
 
 
-def run(config: MachineConfig, out: Path, *, console: Console, without: Sequence[str] = ()) -> int:
+def run(
+    config: MachineConfig,
+    out: Path,
+    *,
+    console: Console,
+    json: bool = False,
+    without: Sequence[str] = (),
+) -> int:
     """Boot `config` (CONFIG's four devices), test both, keep the KTAP in `out`.
 
     Tests called as in `without` are left out.
 
-    A table of all tests goes to `console`, and a line for each device to stdout.
+    A table of all tests goes to `console`, and a line for each device, or JSON, to stdout.
 
     0 if nothing that test_hmm passes fails on our device.
     """
@@ -120,15 +142,19 @@ def run(config: MachineConfig, out: Path, *, console: Console, without: Sequence
     # Names are long, and a pipe is no reason to shorten them.
     width = console.width if console.is_terminal else 120
     console.print(_table(*judgements), width=width, crop=False)
-    for judgement in judgements:
-        print(judgement)
     ours, theirs = judgements
     worse = [
         name
         for name, outcome in theirs.cases.items()
         if outcome is ktap.Outcome.PASSED and ours.cases.get(name) is not ktap.Outcome.PASSED
     ]
-    return 1 if worse or not ours.cases else 0
+    good = bool(ours.cases) and not worse
+    if json:
+        devices = [judgement.as_dict() for judgement in judgements]
+        print(jsonlib.dumps({"good": good, "devices": devices}))
+    else:
+        print(*judgements, sep="\n")
+    return 0 if good else 1
 
 
 def _judge(device: str, text: str, seconds: float, times: dict[str, float]) -> Judgement:

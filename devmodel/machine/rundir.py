@@ -35,6 +35,7 @@ from devmodel.errors import ConfigError, DevmodelError, HostNotReady
 
 REMEDY = "set DEVMODEL_STATE to another folder"
 CAUSE_COLUMNS = 200
+KEY = "key"
 COMMAND = "qemu.argv"
 # No more is known of a VM whose lock is free and which nobody marked as ended.
 GONE = "the process that held it is gone"
@@ -151,7 +152,7 @@ class RunDir:
 
     def close(self) -> None:
         """Remove what only a running VM needs, and let go."""
-        (self.path / "key").unlink(missing_ok=True)
+        (self.path / KEY).unlink(missing_ok=True)
         self.gdb.unlink(missing_ok=True)
         self._lock.close()
 
@@ -237,7 +238,7 @@ def everything() -> Iterator[tuple[Path, VmInfo]]:
                 # It may have ended since, and said why.
                 info = read_info(path) or info
                 if info.state != "ended":
-                    (path / "key").unlink(missing_ok=True)
+                    (path / KEY).unlink(missing_ok=True)
                     info = replace(info, state="ended", ending=GONE)
                     write_info(path, info)
         yield path, info

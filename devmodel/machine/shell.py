@@ -20,6 +20,7 @@ import paramiko
 from devmodel import terminal
 from devmodel.machine.stream import Input, ShellTimeout, exchange
 
+LOOPBACK = "127.0.0.1"
 CONNECT_SECONDS = 20.0
 OPEN_SECONDS = 20.0
 KILL_SECONDS = 5.0
@@ -58,7 +59,7 @@ class GuestShell:
     def connect(self) -> None:
         """Log in. ShellGone if nobody answers, or somebody else does."""
         try:
-            sock = socket.create_connection(("127.0.0.1", self._port), CONNECT_SECONDS)
+            sock = socket.create_connection((LOOPBACK, self._port), CONNECT_SECONDS)
             transport = paramiko.Transport(sock)
             # Emulated guests are slow at this; the defaults are for networks.
             transport.banner_timeout = transport.auth_timeout = CONNECT_SECONDS

@@ -12,7 +12,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import paramiko
 import pytest
 
 DEVMODEL = [sys.executable, "-m", "devmodel.cli.main"]
@@ -89,6 +91,36 @@ def test_run_passes_everything_through(description: str) -> None:
     assert done.stdout == "input\n"
     assert "err\n" in done.stderr
     assert vms() == []
+
+
+def test_each_command_speaks_json(description: str, tmp_path: Path) -> None:
+    """What they say besides is the same."""
+
+    def said(*words: str, code: int = 0) -> Any:
+        return json.loads(devmodel(*words, code=code).stdout)
+
+    command = ["--", "sh", "-c", "echo out; echo err >&2; exit 3"]
+    told = said("run", description, "--json", *command, code=3)
+    assert (told["exit_code"], told["stdout"], told["stderr"]) == (3, "out\n", "err\n")
+    started = said("start", description, "--json")
+    assert (started["state"], started["devices"]) == ("running", ["mirror"])
+    name = started["name"]
+    try:
+        assert said("exec", name, "--json", *command, code=3) == told
+        way = said("ssh", name, "--json")
+        (tmp_path / "known_hosts").write_text(f"{way['known_hosts']}\n")
+        client = paramiko.SSHClient()
+        client.load_host_keys(str(tmp_path / "known_hosts"))
+        client.connect(
+            *(way["host"], way["port"], way["user"]), key_filename=way["key"], look_for_keys=False
+        )
+        with client:
+            assert client.exec_command("echo there")[1].read() == b"there\n"
+        log = said("logs", name, "--json")
+        assert Path(log["log"]).read_text(errors="replace").splitlines() == log["lines"]
+    finally:
+        (stopped,) = said("stop", name, "--json")
+    assert (stopped["name"], stopped["state"]) == (name, "ended")
 
 
 def test_a_panic_is_250(description: str) -> None:

@@ -100,6 +100,14 @@ def usage_error(arguments: list[str]) -> int:
     return ended.value.code
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_speaks_json(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """cc alone has gcc's options, and says so."""
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    assert "--json" in capsys.readouterr().out
+
+
 def test_help_teaches_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
     assert usage_error(["--help"]) == 0
     text = capsys.readouterr().out

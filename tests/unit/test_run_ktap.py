@@ -200,7 +200,8 @@ def test_any_bytes_at_all_make_a_document(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["--junit", "out.xml", "--", "x"], "--junit and --json are about tests; add --ktap"),
+        (["--junit", "out.xml", "--", "x"], "--junit is about tests; add --ktap"),
+        (["--json"], "--json: of which command?; write it after --"),
         (["--ktap"], "--ktap: no command to run; add -- and a program that prints KTAP"),
         (
             ["--ktap", "--junit", "no/out.xml", "--", "x"],
