@@ -14,7 +14,7 @@ from devmodel.cli import options
 from devmodel.errors import ConfigError
 from devmodel.machine import MachineConfig
 from devmodel.machine.config import Policy
-from devmodel.testing import plugin
+from devmodel.testing import settings
 from devmodel.testing.pool import Life, Scope
 
 DEFAULT = "private"
@@ -37,17 +37,17 @@ def machine(request: pytest.FixtureRequest, description: str | None) -> MachineC
     here = request.node.path.parent
     if "kernel" in said:
         said["kernel"] = _kernel(here, said["kernel"])
-    elif given := plugin.option(request.config, KERNEL):
-        said["kernel"] = _kernel(plugin.base(request.config, KERNEL), given)
+    elif given := settings.option(request.config, KERNEL):
+        said["kernel"] = _kernel(settings.base(request.config, KERNEL), given)
     if "policy" not in said:
-        said["policy"] = plugin.option(request.config, POLICY) or None
+        said["policy"] = settings.option(request.config, POLICY) or None
     if said.get("policy") not in (None, *Policy):
         hint = f"there are {', '.join(Policy)}"
         raise ConfigError(f"no policy {said['policy']!r}", hint=hint)
     programs = said.get("programs", [])
     programs = [programs] if isinstance(programs, str | Path) else programs
     said["programs"] = [Path(_at(here, program)) for program in programs]
-    for_all = plugin.option(request.config, APPEND)
+    for_all = settings.option(request.config, APPEND)
     append = said.pop("append", "")
     # What `devmodel run` makes of the same words.
     named = _at(_base(request, marker), description or DEFAULT)
@@ -61,7 +61,7 @@ def _base(request: pytest.FixtureRequest, marker: pytest.Mark | None) -> Path:
     """What a description's path is relative to: the folder of whoever wrote it."""
     if marker is not None and marker.args:
         return Path(request.node.path.parent)
-    return plugin.base(request.config, "--devmodel")
+    return settings.base(request.config, "--devmodel")
 
 
 def _at(base: Path, text: str | Path) -> str:

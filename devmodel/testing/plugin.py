@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from devmodel.testing.settings import LOGS, OPTIONS, base, key, listed, option
+
 if TYPE_CHECKING:
     from devmodel.machine import Machine, MachineConfig
     from devmodel.testing.device import Device
@@ -25,14 +27,6 @@ MARKER = (
     "the machine of a test that takes `vm`: a shipped description's name or a YAML file, with "
     "changes as of `devmodel run`; of several the test runs under each"
 )
-# Each with a metavar, and what it is for.
-OPTIONS = (
-    ("--devmodel", "NAME|FILE,...", "the machine of tests that name none; of several, each"),
-    ("--devmodel-kernel", "NAME|PATH", "boot this kernel where a test names none"),
-    ("--devmodel-policy", "POLICY", "what a device's touch does where a test does not say"),
-    ("--devmodel-append", "WORDS", "more kernel parameters, for all"),
-)
-LOGS = "--devmodel-logs"
 DESCRIPTION = "devmodel_description"
 GUEST: pytest.StashKey[Guest] = pytest.StashKey()
 
@@ -40,11 +34,11 @@ GUEST: pytest.StashKey[Guest] = pytest.StashKey()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Each option has an ini key of the same name."""
     group = parser.getgroup("devmodel", "devmodel: guests with heterogeneous memory")
-    for option, metavar, meaning in OPTIONS:
-        group.addoption(option, metavar=metavar, help=meaning)
-        parser.addini(_key(option), meaning)
+    for name, metavar, meaning in OPTIONS:
+        group.addoption(name, metavar=metavar, help=meaning)
+        parser.addini(key(name), meaning)
     group.addoption(LOGS, metavar="DIR", help="keep the guests' logs in this folder")
-    parser.addini(_key(LOGS), "keep the guests' logs in this folder")
+    parser.addini(key(LOGS), "keep the guests' logs in this folder")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -57,7 +51,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if DESCRIPTION not in metafunc.fixturenames:
         return
     marker = metafunc.definition.get_closest_marker("devmodel")
-    names = [*marker.args] if marker and marker.args else _listed(metafunc.config)
+    names = [*marker.args] if marker and marker.args else listed(metafunc.config)
     if names:
         ids = [Path(str(name)).stem for name in names]
         metafunc.parametrize(DESCRIPTION, names, indirect=True, ids=ids, scope="session")
@@ -78,26 +72,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if marker := item.get_closest_marker("devmodel"):
             words += [f"{key}={value}" for key, value in sorted(marker.kwargs.items())]
         item.add_marker(pytest.mark.xdist_group(" ".join(words)))
-
-
-def _key(option: str) -> str:
-    return option.removeprefix("--").replace("-", "_")
-
-
-def option(config: pytest.Config, name: str) -> str:
-    """What the command line says, or the ini file; empty if neither does."""
-    given = config.getoption(name, default=None)
-    return str(given if given is not None else config.getini(_key(name)))
-
-
-def base(config: pytest.Config, name: str) -> Path:
-    """What a path that an option holds is relative to: where it was typed, or the ini file."""
-    typed = config.getoption(name, default=None) is not None
-    return config.invocation_params.dir if typed else config.rootpath
-
-
-def _listed(config: pytest.Config) -> list[str]:
-    return [name.strip() for name in option(config, "--devmodel").split(",") if name.strip()]
 
 
 # --- what the kernel says is part of the result
