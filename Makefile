@@ -14,10 +14,8 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 demo: install
 	$(VENV)/bin/devmodel demo
 
-# A process more than processors, for some wait; a process and its VM take two gigabytes.
-WORKERS := $(shell awk -v cpus=$$(nproc) '/^MemAvailable/ { room = int($$2 / 2e6); \
-	print room < 1 ? 1 : room <= cpus ? room : cpus + 1 }' /proc/meminfo)
-SIDE_BY_SIDE := -n $(WORKERS) --maxprocesses=5 --dist=loadgroup --no-loadscope-reorder
+# A process for each processor: guests of more VMs than that wait for each other's locks.
+SIDE_BY_SIDE := -n auto --maxprocesses=4 --dist=loadgroup --no-loadscope-reorder
 
 # ARGS='-k name' picks tests. KERNELS=7.3,debug tests those kernels too (`devmodel kernels` names
 # them); it fetches or builds them first. KERNELS=all is all of them, and takes an hour or two.

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import pytest
+from depth import LONG
 
 pytestmark = [pytest.mark.usefixtures("no_vm"), pytest.mark.timeout(400)]
 
@@ -64,6 +65,7 @@ def probes(model: str) -> dict[str, dict[str, Any]]:
     return {row["name"]: row for row in found["probes"]}
 
 
+@pytest.mark.skipif(not LONG, reason="a minute for what the kernel does with any node: LONG=1")
 def test_a_plain_node_takes_what_nobody_asked_it_for() -> None:
     found = probes("numa")
     unasked = {name for name, row in found.items() if row["asked"] == "nothing"}

@@ -148,7 +148,7 @@ def test_compare_as_json() -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=360, check=False)
     assert done.returncode == 0, done.stderr
     results = json.loads(done.stdout)
-    assert list(results) == ["results"]
+    assert list(results) == ["results", "samples", "made"]
     rows = {row["model"]: row for row in results["results"]}
     assert list(rows) == ["private", "coherent"]
     for row in rows.values():
