@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from devmodel.build.config import called
-from devmodel.errors import CommandTimeout, ConfigError, GuestError
+from devmodel.errors import CommandTimeout, ConfigError, GuestError, MachineLost
 from devmodel.experiment import agreement, comparison, corpus, fleet, job, provenance
 from devmodel.experiment.comparison import Row
 from devmodel.experiment.config import Experiment, Workload
@@ -40,6 +40,8 @@ class ModelRun:
     vm: VmInfo
     rans: dict[str, list[Ran]] = field(default_factory=dict)
     """by workload, each run of it"""
+    cut: Ran | None = None
+    """the run under which its QEMU ended, as it does where all is ended"""
     device_lost: str = "not tried"
     trouble: list[str] = field(default_factory=list)
     """one line for each thing that went wrong beside the runs"""
@@ -84,6 +86,7 @@ class _Work:
                 except GuestError as error:
                     # The guest did not survive it: no more of this model, and fleet says why.
                     rans.append(failed.wrong(error.message))
+                    run.cut = rans[-1] if isinstance(error, MachineLost) else None
                     raise
         tell("losing the device")
         try:
@@ -181,6 +184,11 @@ def compare(
     except KeyboardInterrupt:
         outcome = None
     runs = {model: work.runs[model] for model in configs if model in work.runs}
+    if outcome is None:
+        # What was cut off says nothing of its workload.
+        for run in runs.values():
+            for title, rans in run.rans.items():
+                run.rans[title] = [ran for ran in rans if ran is not run.cut]
     for workload in experiment.workloads:
         _settle(runs, workload)
     return runs, outcome

@@ -20,6 +20,7 @@ from devmodel.errors import (
     ExitCode,
     GuestOops,
     LaunchFailed,
+    MachineLost,
 )
 from devmodel.experiment.config import DEFAULT, Experiment
 from devmodel.machine.shell import Result as Done
@@ -277,6 +278,16 @@ def test_ctrl_c_keeps_what_is_finished(capsys: pytest.CaptureFixture[str], tmp_p
     with file.open(newline="") as text:
         assert len(list(csv.DictReader(text))) == 2
     assert FakeMachine.closed == ["mirror", "private"]
+
+
+def test_what_ctrl_c_cut_off_is_no_result(capsys: pytest.CaptureFixture[str]) -> None:
+    """QEMU is ended first, under a run."""
+    CompareMachine.odd = {
+        ("mirror", "stream"): MachineLost("QEMU ended"),
+        ("private", "stream"): KeyboardInterrupt(),
+    }
+    assert run("kv", "stream")[0] == 128 + signal.SIGINT
+    assert [(row["workload"], row["model"]) for row in results(capsys)] == []
 
 
 def test_kernels_stand_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
