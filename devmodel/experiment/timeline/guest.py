@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from devmodel.errors import ConfigError, GuestError
 from devmodel.machine.machine import Machine
 
-INSTANCE = "/sys/kernel/tracing/instances/devmodel"
+TRACING = "/sys/kernel/tracing"
+INSTANCE = f"{TRACING}/instances/devmodel"
 EVENTS = ("devmodel", "sched/sched_process_exec")
 NAME = re.compile(r"[A-Za-z0-9_]+(/[A-Za-z0-9_]+)?")
 BUFFER_KIB = 16384
@@ -32,10 +33,12 @@ def check(events: Sequence[str]) -> None:
 def prepare(vm: Machine, events: Sequence[str]) -> None:
     """An instance of our own, with these tracepoints on. ConfigError for one that is not there."""
     lines = [
-        f"mkdir -p {INSTANCE} && cd {INSTANCE} || exit",
-        # Before any event: with it on, the kernel would patch __schedule as events are enabled,
-        # and an emulated processor does not always survive that.
-        "echo 0 >options/record-cmd",
+        "set -e",
+        # With it on, the kernel would patch __schedule as events are enabled, and an emulated
+        # processor does not always survive that. A new instance takes it from here.
+        f"echo 0 >{TRACING}/options/record-cmd",
+        f"mkdir -p {INSTANCE}",
+        f"cd {INSTANCE}",
         "echo mono >trace_clock",
         f"echo {BUFFER_KIB} >buffer_size_kb",
     ]
