@@ -7,20 +7,14 @@ Where they are is looked for as distributions and `make modules_install` have th
     lib/modules/RELEASE/build           what external modules are built against
 """
 
-import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from devmodel.build import cache, packed
+from devmodel.build import bzimage, cache, packed
 from devmodel.errors import ConfigError, KernelUnfit
 
-# Documentation/arch/x86/boot.rst: the magic, where the version is, where the packed kernel is.
-MAGIC, MAGIC_AT = b"HdrS", 0x202
-SETUP_SECTORS_AT, VERSION_AT, PAYLOAD_AT = 0x1F1, 0x20E, 0x248
-SECTOR = 512
-LONGEST_VERSION = 200
 # kernel/configs.c: a .config between two marks, packed.
 CONFIG_BEGIN, CONFIG_END = b"IKCFG_ST", b"IKCFG_ED"
 
@@ -56,28 +50,21 @@ def find(image: Path, folder: Path | None) -> Parts:
 
 def release(image: Path, data: bytes) -> str:
     """What `uname -r` says of an image. ConfigError if it is none."""
-    if data[MAGIC_AT : MAGIC_AT + len(MAGIC)] != MAGIC:
+    if not bzimage.is_one(data):
         raise ConfigError(
             f"{image} is no kernel image for x86", hint="name a bzImage (vmlinuz), or a tree"
         )
-    at = _number("<H", data, VERSION_AT) + SECTOR
-    return data[at : at + LONGEST_VERSION].partition(b"\0")[0].decode(errors="replace").split()[0]
+    return bzimage.release(data)
 
 
 def own_config(data: bytes) -> str | None:
     """The configuration that an image has in itself (CONFIG_IKCONFIG), if it does."""
-    offset, length = struct.unpack_from("<II", data, PAYLOAD_AT)
-    begin = (data[SETUP_SECTORS_AT] + 1) * SECTOR + offset
-    kernel = packed.unpack(data[begin : begin + length])
+    kernel = packed.unpack(bzimage.payload(data))
     at = kernel.find(CONFIG_BEGIN)
     if at < 0:
         return None
     part = kernel[at + len(CONFIG_BEGIN) : kernel.find(CONFIG_END, at)]
     return zlib.decompressobj(wbits=31).decompress(part).decode(errors="replace")
-
-
-def _number(kind: str, data: bytes, at: int) -> int:
-    return int(struct.unpack_from(kind, data, at)[0])
 
 
 def _modules(image: Path, folder: Path | None, name: str) -> Path:

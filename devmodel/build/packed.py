@@ -7,12 +7,14 @@ import zlib
 from pathlib import Path
 from typing import Protocol
 
+import zstandard
+
 from devmodel.build import tree
 from devmodel.errors import BuildFailed
 from devmodel.progress import Reporter
 
-# First bytes → the program of the tools tree that knows what Python does not.
-PROGRAMS = {b"\x28\xb5\x2f\xfd": "zstd", b"\x02\x21\x4c\x18": "lz4"}
+# First bytes → the program of the tools tree that knows what no library here does.
+PROGRAMS = {b"\x02\x21\x4c\x18": "lz4"}
 
 
 def unpack(data: bytes) -> bytes:
@@ -23,7 +25,7 @@ def unpack(data: bytes) -> bytes:
     if (unpacker := _unpacker(data)) is not None:
         try:
             out = unpacker.decompress(data)
-        except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        except (OSError, EOFError, lzma.LZMAError, zlib.error, zstandard.ZstdError) as error:
             raise BuildFailed(f"a packed file is broken: {error}") from error
         if not unpacker.eof:
             raise BuildFailed("a packed file is cut short")
@@ -48,13 +50,15 @@ class _Unpacker(Protocol):
 
 
 def _unpacker(data: bytes) -> _Unpacker | None:
-    """What of Python's own unpacks `data`, if anything does."""
+    """The library that unpacks `data`, if one does."""
     if data.startswith(b"\x1f\x8b"):
         return zlib.decompressobj(wbits=31)
     if data.startswith((b"\xfd7zXZ\0", b"\x5d\0\0")):
         return lzma.LZMADecompressor()
     if data.startswith(b"BZh"):
         return bz2.BZ2Decompressor()
+    if data.startswith(b"\x28\xb5\x2f\xfd"):
+        return zstandard.ZstdDecompressor().decompressobj()
     return None
 
 

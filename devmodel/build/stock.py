@@ -169,7 +169,7 @@ def _build(target: Path, entry: Path, lock: Lock, reporter: Reporter) -> None:
     modules = root / "usr/lib/modules" / release.uname
     shutil.copy2(modules / "vmlinuz", target / "bzImage")
     shutil.copy2(modules / "config", target / "config")
-    kernel = bzimage.unpack((target / "bzImage").read_bytes())
+    kernel = bzimage.elf((target / "bzImage").read_bytes())
     if kernel is not None and kconfig.pvh(kconfig.read(target / "config")):
         (target / "vmlinux").write_bytes(kernel)
     (target / "release").write_text(f"{release.uname}\n")

@@ -37,7 +37,7 @@ def image(payload: bytes, *, setup: int = 3, magic: bytes = b"HdrS") -> bytes:
     ids=["zstd", "gzip", "bzip2", "xz", "lzma"],
 )
 def test_what_was_packed_comes_out(pack, setup: int) -> None:  # type: ignore[no-untyped-def]
-    assert bzimage.unpack(image(pack(ELF), setup=setup)) == ELF
+    assert bzimage.elf(image(pack(ELF), setup=setup)) == ELF
 
 
 @pytest.mark.parametrize(
@@ -55,4 +55,4 @@ def test_what_was_packed_comes_out(pack, setup: int) -> None:  # type: ignore[no
     ],
 )
 def test_none_where_there_is_none(other: bytes) -> None:
-    assert bzimage.unpack(other) is None
+    assert bzimage.elf(other) is None
