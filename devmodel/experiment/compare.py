@@ -7,7 +7,7 @@ import json as jsonlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from devmodel.build.config import called
-from devmodel.errors import CommandTimeout, ConfigError, GuestError, MachineLost
+from devmodel.errors import CommandTimeout, ConfigError, GuestError
 from devmodel.experiment import agreement, comparison, corpus, fleet, job, provenance
 from devmodel.experiment.comparison import Row
 from devmodel.experiment.config import Experiment, Workload
@@ -40,8 +40,6 @@ class ModelRun:
     vm: VmInfo
     rans: dict[str, list[Ran]] = field(default_factory=dict)
     """by workload, each run of it"""
-    cut: Ran | None = None
-    """the run under which its QEMU ended, as it does where all is ended"""
     device_lost: str = "not tried"
     trouble: list[str] = field(default_factory=list)
     """one line for each thing that went wrong beside the runs"""
@@ -58,18 +56,14 @@ class ModelRun:
 class _Work:
     """All workloads in one model's VM. `runs` has what came of each machine, as far as it got."""
 
-    def __init__(
-        self, experiment: Experiment, configs: Mapping[str, MachineConfig], texts: Texts
-    ) -> None:
+    def __init__(self, experiment: Experiment, texts: Texts) -> None:
         self._experiment = experiment
-        self._configs = configs
         self._texts = texts
         self.runs: dict[str, ModelRun] = {}
 
-    def __call__(self, vm: Machine, tell: Callable[[str], None]) -> ModelRun:
+    def __call__(self, vm: Machine, part: fleet.Part[ModelRun]) -> ModelRun:
         model = vm.config.devices[0].model.value
-        name = next(name for name, config in self._configs.items() if config == vm.config)
-        run = self.runs[name] = ModelRun(vm.info)
+        run = self.runs[part.model] = ModelRun(vm.info)
         if vm.run(["test", "-e", DEVICE]).exit_code:
             run.trouble.append(refusal(vm))
             return run
@@ -77,7 +71,9 @@ class _Work:
             rans = run.rans[workload.title] = []
             repeats = self._experiment.repeats(workload)
             for number in range(1, repeats + 1):
-                tell(workload.title if repeats == 1 else f"{workload.title} {number}/{repeats}")
+                part.tell(
+                    workload.title if repeats == 1 else f"{workload.title} {number}/{repeats}"
+                )
                 failed = Ran(Result.blank(model, workload.title), number)
                 try:
                     rans.append(self._once(vm, workload, number))
@@ -85,10 +81,11 @@ class _Work:
                     rans.append(failed.wrong(str(error)))
                 except GuestError as error:
                     # The guest did not survive it: no more of this model, and fleet says why.
-                    rans.append(failed.wrong(error.message))
-                    run.cut = rans[-1] if isinstance(error, MachineLost) else None
+                    # What was cut off says nothing of its workload.
+                    if not part.cancelled:
+                        rans.append(failed.wrong(error.message))
                     raise
-        tell("losing the device")
+        part.tell("losing the device")
         try:
             reset(vm)
             run.device_lost = lose_device(vm)
@@ -173,7 +170,7 @@ def compare(
     """
     files = [file for workload in experiment.workloads for file in workload.put]
     texts = corpus.texts({file.text for file in files if file.text}, configs, Reporter(console))
-    work = _Work(experiment, configs, texts)
+    work = _Work(experiment, texts)
 
     def came(model: str, run: ModelRun) -> None:
         comparison.show_table(run.rows(configs[model]), experiment.show, console)
@@ -184,11 +181,6 @@ def compare(
     except KeyboardInterrupt:
         outcome = None
     runs = {model: work.runs[model] for model in configs if model in work.runs}
-    if outcome is None:
-        # What was cut off says nothing of its workload.
-        for run in runs.values():
-            for title, rans in run.rans.items():
-                run.rans[title] = [ran for ran in rans if ran is not run.cut]
     for workload in experiment.workloads:
         _settle(runs, workload)
     return runs, outcome

@@ -55,9 +55,9 @@ def compare(models: Sequence[str], console: Console) -> fleet.Outcome[Result]:
     machines = {model: MachineConfig.load(model) for model in models}
     texts = corpus.texts([Text.KERNEL_HEADERS], machines, Reporter(console))
 
-    def work(vm: Machine, tell: Callable[[str], None]) -> Result:
-        result = word_index(vm, texts, tell)
-        tell("checked" if result.checked else "NOT checked")
+    def work(vm: Machine, part: fleet.Part[Result]) -> Result:
+        result = word_index(vm, texts, part.tell)
+        part.tell("checked" if result.checked else "NOT checked")
         return result
 
     # A guest, its device and this program: two of each keep two processors busy.

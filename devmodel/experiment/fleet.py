@@ -23,7 +23,6 @@ from devmodel.machine.config import MachineConfig
 from devmodel.machine.machine import Machine
 from devmodel.progress import Reporter
 
-Tell = Callable[[str], None]
 T = TypeVar("T")
 
 # Booting and the end are stages too.
@@ -32,19 +31,19 @@ OWN_STAGES = 2
 log = logging.getLogger(__name__)
 
 
-class _Job(Generic[T]):
+class Part(Generic[T]):
     """One model's VM and the work in it, in a thread of its own."""
 
     def __init__(
         self,
         config: MachineConfig,
         model: str,
-        work: Callable[[Machine, Tell], T],
+        work: Callable[[Machine, Part[T]], T],
         stages: Stages,
         cancelled: threading.Event,
         kernel: Background | None,
     ) -> None:
-        """`cancelled` is all jobs': once it is set, none begins anything new.
+        """`cancelled` is all parts': once it is set, none begins anything new.
 
         `kernel` is what has to be built before this one can boot.
         """
@@ -60,7 +59,7 @@ class _Job(Generic[T]):
         try:
             result = self._run()
         except DevmodelError as error:
-            if self._cancelled.is_set():
+            if self.cancelled:
                 return None
             self._stages.reach(self.model, f"failed: {error.message}", done=True)
             raise
@@ -69,21 +68,27 @@ class _Job(Generic[T]):
         return result
 
     def _run(self) -> T | None:
-        if self._kernel is not None and not self._cancelled.is_set():
+        if self._kernel is not None and not self.cancelled:
             self._stages.reach(self.model, "waiting for its kernel")
             try:
                 self._kernel.wait()
             except BuildFailed as error:
                 raise BuildFailed(f"no kernel: {error.message}", details=error.details) from error
-        if self._cancelled.is_set():
+        if self.cancelled:
             return None
         self._stages.reach(self.model, "booting")
         with self._machine as vm:
-            return None if self._cancelled.is_set() else self._work(vm, self._tell)
+            return None if self.cancelled else self._work(vm, self)
 
-    def _tell(self, stage: str) -> None:
-        if not self._cancelled.is_set():
+    def tell(self, stage: str) -> None:
+        """For the work: what it is at."""
+        if not self.cancelled:
             self._stages.reach(self.model, stage)
+
+    @property
+    def cancelled(self) -> bool:
+        """For the work: whether what fails now was made to."""
+        return self._cancelled.is_set()
 
     def end_soon(self) -> None:
         """Once it is cancelled. The VM is closed by the thread that opened it."""
@@ -116,7 +121,7 @@ class Outcome(Generic[T]):
 
 def run(
     machines: Mapping[str, MachineConfig],
-    work: Callable[[Machine, Tell], T],
+    work: Callable[[Machine, Part[T]], T],
     console: Console,
     *,
     stages: int,
@@ -125,7 +130,7 @@ def run(
 ) -> Outcome[T]:
     """Do `work` in a VM of each model's machine, `width` at a time; what came of it.
 
-    `work` gets the VM and a function to tell of each of its `stages`; `came` is called with a
+    `work` gets the VM and its part, to tell of each of its `stages`; `came` is called with a
     model and its result as soon as there is one, from any thread. A DevmodelError, whether of the
     work, of the VM or of its kernel, costs its model only; anything else ends all of them. Kernels
     that take minutes to build are built meanwhile, and their models come last.
@@ -146,38 +151,38 @@ def run(
                 stack.callback(kernels[wanted].stop)
         shown = stack.enter_context(Stages(console, list(machines), stages + OWN_STAGES))
         cancelled = threading.Event()
-        jobs = [
-            _Job(config, model, work, shown, cancelled, kernels.get(config.kernel))
+        parts = [
+            Part(config, model, work, shown, cancelled, kernels.get(config.kernel))
             for model, config in machines.items()
         ]
         found: dict[str, T] = {}
         failed: dict[str, DevmodelError] = {}
         with ThreadPoolExecutor(width) as pool:
 
-            def one(job: _Job[T]) -> None:
+            def one(part: Part[T]) -> None:
                 try:
-                    result = job.run()
+                    result = part.run()
                 except DevmodelError as error:
-                    failed[job.model] = error
-                    log.info("%s: %s", job.model, error.details)
+                    failed[part.model] = error
+                    log.info("%s: %s", part.model, error.details)
                     return
                 if result is not None:
-                    found[job.model] = result
-                    came(job.model, result)
+                    found[part.model] = result
+                    came(part.model, result)
 
             # The longest first, so that it is not what is waited for at the end; what has to
             # wait last.
-            order = sorted(jobs, key=lambda job: job.model != "private") if width > 1 else jobs
-            order = sorted(order, key=lambda job: job.model in slow)
-            futures = [pool.submit(one, job) for job in order]
+            order = sorted(parts, key=lambda part: part.model != "private") if width > 1 else parts
+            order = sorted(order, key=lambda part: part.model in slow)
+            futures = [pool.submit(one, part) for part in order]
             try:
                 # Not one after the other: the first bug, wherever it is, ends all.
                 for future in wait(futures, return_when=FIRST_EXCEPTION).done:
                     future.result()
             except BaseException:
                 cancelled.set()
-                for job in jobs:
-                    job.end_soon()
+                for part in parts:
+                    part.end_soon()
                 raise
     return Outcome(
         {model: found[model] for model in machines if model in found},

@@ -2,8 +2,10 @@
 
 import csv
 import json
+import os
 import re
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,8 @@ from devmodel.errors import (
 )
 from devmodel.experiment.config import DEFAULT, Experiment
 from devmodel.machine.shell import Result as Done
+
+SECONDS = 10
 
 
 @pytest.fixture(autouse=True)
@@ -280,13 +284,29 @@ def test_ctrl_c_keeps_what_is_finished(capsys: pytest.CaptureFixture[str], tmp_p
     assert FakeMachine.closed == ["mirror", "private"]
 
 
-def test_what_ctrl_c_cut_off_is_no_result(capsys: pytest.CaptureFixture[str]) -> None:
-    """QEMU is ended first, under a run."""
-    CompareMachine.odd = {
-        ("mirror", "stream"): MachineLost("QEMU ended"),
-        ("private", "stream"): KeyboardInterrupt(),
-    }
-    assert run("kv", "stream")[0] == 128 + signal.SIGINT
+def test_what_ctrl_c_cut_off_is_no_result(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its QEMU is ended under it."""
+    running, ended = threading.Event(), threading.Event()
+    monkeypatch.setattr(CompareMachine, "qemu_pid", AGENT)
+    monkeypatch.setattr(os, "kill", lambda *_: ended.set())
+
+    def cut() -> Exception:
+        running.set()
+        assert ended.wait(SECONDS)
+        return MachineLost("QEMU ended")
+
+    def interrupt() -> BaseException:
+        assert running.wait(SECONDS)
+        return KeyboardInterrupt()
+
+    CompareMachine.odd = {("mirror", "stream"): cut, ("private", "stream"): interrupt}
+    experiment = Experiment(
+        models=("mirror", "private"),
+        workloads=Experiment.load(DEFAULT).chosen(["kv", "stream"]).workloads,
+    )
+    assert run_this(experiment, jobs=2)[0] == 128 + signal.SIGINT
     assert [(row["workload"], row["model"]) for row in results(capsys)] == []
 
 

@@ -30,7 +30,9 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, RunningMachine)
 
 
-def run(work: Callable[[Any, fleet.Tell], str], *, width: int) -> tuple[fleet.Outcome[str], str]:
+def run(
+    work: Callable[[Any, fleet.Part[str]], str], *, width: int
+) -> tuple[fleet.Outcome[str], str]:
     shown = io.StringIO()
     console = Console(file=shown, width=100)
     found = fleet.run(machines("mirror", "private"), work, console, stages=1, width=width)
@@ -38,8 +40,8 @@ def run(work: Callable[[Any, fleet.Tell], str], *, width: int) -> tuple[fleet.Ou
 
 
 def test_what_comes_of_each_model_in_order() -> None:
-    def work(vm: FakeMachine, tell: fleet.Tell) -> str:
-        tell("working")
+    def work(vm: FakeMachine, part: fleet.Part[str]) -> str:
+        part.tell("working")
         return vm.model.upper()
 
     found, progress = run(work, width=1)
@@ -56,8 +58,8 @@ def test_what_comes_of_each_model_in_order() -> None:
 def test_as_many_at_a_time_as_wanted() -> None:
     both = threading.Barrier(2)
 
-    def work(vm: FakeMachine, tell: fleet.Tell) -> str:
-        del tell
+    def work(vm: FakeMachine, part: fleet.Part[str]) -> str:
+        del part
         both.wait(SECONDS)
         return vm.model
 
@@ -68,8 +70,8 @@ def test_as_many_at_a_time_as_wanted() -> None:
 def test_a_failure_costs_its_own_model_only(width: int) -> None:
     failed = threading.Event()
 
-    def work(vm: FakeMachine, tell: fleet.Tell) -> str:
-        del tell
+    def work(vm: FakeMachine, part: fleet.Part[str]) -> str:
+        del part
         if vm.model == "mirror":
             failed.set()
             raise GuestPanic("mirror\n panics", hint="see its log")
@@ -109,8 +111,8 @@ def test_a_bug_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(os, "kill", kill)
 
-    def work(vm: FakeMachine, tell: fleet.Tell) -> str:
-        del tell
+    def work(vm: FakeMachine, part: fleet.Part[str]) -> str:
+        del part
         if vm.model == "mirror":
             assert busy.wait(SECONDS)
             raise ZeroDivisionError("mirror fails")
@@ -127,8 +129,8 @@ def test_a_bug_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_has_not_begun_after_a_bug_does_not_begin() -> None:
     worked = []
 
-    def work(vm: FakeMachine, tell: fleet.Tell) -> str:
-        del tell
+    def work(vm: FakeMachine, part: fleet.Part[str]) -> str:
+        del part
         worked.append(vm.model)
         raise ZeroDivisionError
 
