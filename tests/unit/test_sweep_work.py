@@ -27,7 +27,6 @@ from devmodel.machine.shell import Result as Done
 class SweepMachine(CompareMachine):
     """One that is started and closed by hand."""
 
-    info = SimpleNamespace(accelerator="tcg")
     boots: ClassVar[list[str]] = []
     ends: ClassVar[list[str]] = []
     kills: ClassVar[list[str]] = []
@@ -35,6 +34,7 @@ class SweepMachine(CompareMachine):
 
     def start(self) -> None:
         self.boots.append(self.model)
+        self.info = replace(self.info, qemu="10.0.2")
         if isinstance(output := self.outputs.get(self.model), BaseException):
             raise output
 

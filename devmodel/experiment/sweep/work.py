@@ -19,7 +19,6 @@ from typing import Protocol
 import devmodel
 from devmodel.build import guest, kernel
 from devmodel.build.config import KernelConfig
-from devmodel.build.guest import Built
 from devmodel.errors import ConfigError, DevmodelError, GuestError, LaunchFailed
 from devmodel.experiment import compare, corpus, job
 from devmodel.experiment.config import Text
@@ -110,15 +109,11 @@ def run(task: Task, cancelled: Cancelled, prepare: Prepare) -> Done:
 class _Guest:
     """The guest of a task, booted when it is needed."""
 
-    def __init__(self, task: Task, built: Built, texts: Texts, cancelled: Cancelled) -> None:
+    def __init__(self, task: Task, texts: Texts, cancelled: Cancelled) -> None:
         self._config = task.cells[0][1].machine
         self._texts = texts
         self._cancelled = cancelled
         self._vm: Machine | None = None
-        version = ".".join(map(str, built.emulator.version))
-        self._where = Where(
-            devmodel.__version__, built.kernel.release, version, host=platform.node()
-        )
 
     @classmethod
     @contextlib.contextmanager
@@ -136,7 +131,7 @@ class _Guest:
                     hint="have them the same everywhere, and change nothing meanwhile",
                 )
         texts = {} if text is None else {Text.KERNEL_HEADERS: corpus.obtain(text, quiet)}
-        self = cls(task, built, texts, cancelled)
+        self = cls(task, texts, cancelled)
         with self._watched():
             try:
                 yield self
@@ -146,6 +141,10 @@ class _Guest:
     def run(self, cell: Cell) -> Record:
         """See `Runs`."""
         vm = self._vm or self._boot()
+        info = vm.info
+        where = Where(
+            devmodel.__version__, info.kernel, info.qemu, info.accelerator, platform.node()
+        )
         blank = Result.blank(cell.point.model, cell.point.workload)
         try:
             record = self._once(vm, cell, blank)
@@ -154,7 +153,7 @@ class _Guest:
         except GuestError as error:
             record = Record.failed(error, blank)
             self._end(error)
-        return replace(record, where=self._where)
+        return replace(record, where=where)
 
     def _once(self, vm: Machine, cell: Cell, blank: Result) -> Record:
         try:
@@ -175,7 +174,6 @@ class _Guest:
         except BaseException as error:
             self._end(error)
             raise
-        self._where = replace(self._where, accelerator=vm.info.accelerator)
         return vm
 
     def _end(self, cause: BaseException | None) -> None:
