@@ -114,6 +114,11 @@ def called(
         raise ConfigError(f"{where} {wanted}: {cause}") from None
 
 
+def located(name: str, base: Path) -> str:
+    """The kernel that a person calls so who writes in the folder `base`: paths are from there."""
+    return name if name in NAMED else str((base / Path(name).expanduser()).absolute())
+
+
 def of_path(path: Path, modules: Path | None = None) -> KernelConfig:
     """A kernel of the user's: a tree, or an image. One that lies in its tree is that tree's."""
     path = path.expanduser().absolute()

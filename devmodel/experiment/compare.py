@@ -9,12 +9,12 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from devmodel.build.config import called
 from devmodel.errors import CommandTimeout, ConfigError, GuestError
 from devmodel.experiment import agreement, comparison, corpus, fleet, job, provenance
 from devmodel.experiment.comparison import Row
@@ -140,24 +140,11 @@ def machines(experiment: Experiment) -> dict[str, MachineConfig]:
 
     ConfigError if a file is missing.
     """
-    found = {}
-    for model in experiment.models:
-        machine = MachineConfig.load(model.value).with_programs(experiment.programs)
-        if experiment.policy is not None:
-            machine = machine.model_copy(update={"policy": experiment.policy})
-        for name, one in _on_kernels(machine, experiment.kernels).items():
-            one.check_files()
-            found[f"{model.value}{name}"] = one
-    return found
-
-
-def _on_kernels(machine: MachineConfig, kernels: Sequence[str]) -> dict[str, MachineConfig]:
-    """The machine on each kernel, or as it is for none."""
-    if not kernels:
-        return {"": machine}
     return {
-        f" on {name}": machine.model_copy(update={"kernel": called(name, machine.kernel)})
-        for name in kernels
+        model.value if kernel is None else f"{model.value} on {kernel}": experiment.machine(
+            model, kernel=kernel
+        )
+        for model, kernel in product(experiment.models, experiment.kernels or (None,))
     }
 
 

@@ -23,13 +23,13 @@ from pydantic import (
 )
 
 from devmodel import description, paths
-from devmodel.build.config import NAMED
+from devmodel.build.config import called, located
 from devmodel.description import Strict
 from devmodel.device.config import DeviceModel
 from devmodel.errors import ConfigError
 from devmodel.experiment import columns, executable
 from devmodel.experiment.sweep.axes import Axes
-from devmodel.machine.config import Policy
+from devmodel.machine.config import MachineConfig, Policy
 
 SHIPPED = paths.CONFIGS / "experiments"
 DEFAULT = SHIPPED / "workloads.yaml"
@@ -263,14 +263,32 @@ class Experiment(Strict):
 
         return self.model_copy(
             update={
-                "kernels": tuple(
-                    name if name in NAMED else str(full(Path(name))) for name in self.kernels
-                ),
+                "kernels": tuple(located(name, base) for name in self.kernels),
                 "programs": tuple(map(full, self.programs)),
                 "workloads": tuple(map(workload, self.workloads)),
                 "sweep": None if self.sweep is None else self.sweep.resolved(base),
             }
         )
+
+    def machine(
+        self,
+        model: DeviceModel,
+        *,
+        kernel: str | None = None,
+        policy: Policy | None = None,
+        where: str = "--kernel",
+    ) -> MachineConfig:
+        """The machine of one of its models; on another kernel or with another policy, if so said.
+
+        ConfigError if a file is missing or, beginning with `where`, the kernel is not for it.
+        """
+        found = MachineConfig.load(model.value).with_programs(self.programs)
+        if kernel is not None:
+            found = found.model_copy(update={"kernel": called(kernel, found.kernel, where)})
+        if policy := policy or self.policy:
+            found = found.model_copy(update={"policy": policy})
+        found.check_files()
+        return found
 
     def chosen(self, names: Collection[str]) -> Experiment:
         """A copy with these workloads only, in its own order; with all of them for no names.

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from devmodel.build.config import NAMED
+from devmodel.build.config import located
 from devmodel.cli import options
 from devmodel.errors import ConfigError
 from devmodel.machine import MachineConfig
@@ -36,9 +36,9 @@ def machine(request: pytest.FixtureRequest, description: str | None) -> MachineC
             raise ConfigError(f"mark.devmodel: unknown word {name}", hint=hint)
     here = request.node.path.parent
     if "kernel" in said:
-        said["kernel"] = _kernel(here, said["kernel"])
+        said["kernel"] = located(str(said["kernel"]), here)
     elif given := settings.option(request.config, KERNEL):
-        said["kernel"] = _kernel(settings.base(request.config, KERNEL), given)
+        said["kernel"] = located(given, settings.base(request.config, KERNEL))
     if "policy" not in said:
         said["policy"] = settings.option(request.config, POLICY) or None
     if said.get("policy") not in (None, *Policy):
@@ -68,11 +68,6 @@ def _at(base: Path, text: str | Path) -> str:
     """A file by its path from where that was written; what is no file there is a name."""
     path = base / Path(text).expanduser()
     return str(path if path.is_file() else text)
-
-
-def _kernel(base: Path, text: str | Path) -> str:
-    """A kernel's name, or the path of a tree from where it was written."""
-    return str(text) if text in NAMED else str(base / Path(text).expanduser())
 
 
 def life(request: pytest.FixtureRequest) -> Life:

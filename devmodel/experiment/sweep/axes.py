@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, StrictInt, StrictStr, field_validator
 
-from devmodel.build.config import NAMED
+from devmodel.build.config import NAMED, located
 from devmodel.description import Size, Strict
 from devmodel.machine.config import Policy
 
@@ -64,10 +64,7 @@ class Axes(Strict):
 
     def resolved(self, base: Path) -> Axes:
         """A copy whose kernel trees are taken from the folder `base`."""
-        kernels = (
-            name if name in NAMED else str((base / Path(name).expanduser()).absolute())
-            for name in self.kernels
-        )
+        kernels = (located(name, base) for name in self.kernels)
         return self.model_copy(update={"kernels": tuple(kernels)})
 
     def check(self, name: str, words: Sequence[str]) -> None:

@@ -8,7 +8,6 @@ from itertools import product
 from math import prod
 
 from devmodel import sizes
-from devmodel.build.config import called
 from devmodel.errors import ConfigError
 from devmodel.experiment.config import Expect, Experiment, Workload
 from devmodel.experiment.sweep.axes import MOST_CELLS, Axes, filled
@@ -98,15 +97,10 @@ def cells(experiment: Experiment) -> list[Cell]:
 def _cells(experiment: Experiment) -> Iterator[Cell]:
     found = axes(experiment)
     for model, kernel, policy in product(
-        experiment.models, found.kernels or (None,), found.policies or (experiment.policy,)
+        experiment.models, found.kernels or (None,), found.policies or (None,)
     ):
-        machine = MachineConfig.load(model.value).with_programs(experiment.programs)
-        if kernel is not None:
-            where = f"sweep.kernels under {model.value}:"
-            machine = machine.model_copy(update={"kernel": called(kernel, machine.kernel, where)})
-        if policy is not None:
-            machine = machine.model_copy(update={"policy": policy})
-        machine.check_files()
+        where = f"sweep.kernels under {model.value}:"
+        machine = experiment.machine(model, kernel=kernel, policy=policy, where=where)
         for workload, size, seed in product(
             experiment.workloads, found.sizes or (None,), found.seeds or (None,)
         ):
