@@ -11,12 +11,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any, TextIO
 
-from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 
 from devmodel.errors import ConfigError
-from devmodel.experiment import columns
+from devmodel.experiment import columns, tables
 from devmodel.experiment.job import Ran
 from devmodel.experiment.results import Result
 from devmodel.machine.config import Policy
@@ -140,7 +139,7 @@ def show(rows: Sequence[Row], names: Sequence[str], console: Console) -> None:
 
 def table(rows: Sequence[Row], names: Sequence[str]) -> Table:
     """Workload by workload, a line for each model and kernel."""
-    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
+    shown = tables.table()
     shown.add_column("workload", no_wrap=True)
     shown.add_column("model", no_wrap=True)
     kernels = _kernels(rows)

@@ -15,12 +15,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self, get_type_hints
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from devmodel.build import modules
 from devmodel.errors import ConfigError, GuestError
+from devmodel.experiment import tables
 from devmodel.machine.config import MachineConfig
 from devmodel.machine.machine import Machine
 from devmodel.progress import Reporter
@@ -133,15 +133,7 @@ def probe(vm: Machine, wanted: Sequence[str], note: Callable[[str], None]) -> li
 
 def table(model: str, findings: Sequence[Finding]) -> Table:
     """One line for each probe."""
-    shown = Table(
-        title=f"placement probes, model {model}: pages on the device's node",
-        title_style="bold",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        show_edge=False,
-        pad_edge=False,
-    )
+    shown = tables.table(f"placement probes, model {model}: pages on the device's node")
     shown.add_column("probe", no_wrap=True)
     shown.add_column("asked", no_wrap=True)
     shown.add_column("arrived", justify="right", no_wrap=True)

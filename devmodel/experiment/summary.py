@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rich import box
 from rich.table import Table
 
-from devmodel.experiment import columns
+from devmodel.experiment import columns, tables
 from devmodel.experiment.results import Result
 
 COUNTED = (
@@ -28,15 +27,7 @@ def as_object(results: Sequence[Result], names: Sequence[str]) -> dict[str, Any]
 def table(results: Sequence[Result]) -> Table:
     """One line for each result."""
     # Every column keeps its width: a number that is cut off is a wrong number. 80 columns do.
-    shown = Table(
-        title=_title(results),
-        title_style="bold",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        show_edge=False,
-        pad_edge=False,
-    )
+    shown = tables.table(_title(results))
     shown.add_column("model", no_wrap=True)
     for heading in (*map(columns.heading, COUNTED), "TLB\nhits", columns.heading(IN_HBM)):
         shown.add_column(heading, justify="right", no_wrap=True)
